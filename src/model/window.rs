@@ -1,0 +1,285 @@
+//! The Brownian path of one device, and the last 100 readings that it is computed from.
+//!
+//! For the readings of one device, sorted by (event_time, index), with n the position in that order:
+//!
+//! ```text
+//! z_n  = −direction_n · Φ⁻¹((1 − magnitude_n) / 2)      a standard normal draw, finite for every magnitude
+//! dt_n = event_time_n − event_time_{n−1}, in seconds
+//! X_0  = 0
+//! X_n  = X_{n−1} + drift_n · dt_n + volatility_n · √dt_n · z_n
+//! ```
+//!
+//! This is the exact discretisation of Brownian motion with drift, and a Markov chain: X_n depends on the
+//! past through X_{n−1} alone. So a reading that arrives late changes the steps after it and none before,
+//! and the window is all that is needed to compute them again.
+//!
+//! Every sum runs from the oldest reading to the newest, each time anew: a running total would be faster
+//! and would round differently after a restart.
+
+use std::collections::VecDeque;
+
+use super::event_time::EventTime;
+use super::normal;
+use super::reading::Reading;
+use super::step::{Previous, Step, WindowStatistics};
+
+/// How many readings a window holds.
+pub const CAPACITY: usize = 100;
+
+/// A reading held, with what the path has made of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Held {
+    /// When it was read.
+    pub event_time: EventTime,
+    /// Its index; (event_time, index) is its place in the order.
+    pub index: i64,
+    /// X_n.
+    pub position: f64,
+    /// z_n.
+    pub draw: f64,
+    /// μ of the device at that reading.
+    pub drift: f64,
+    /// σ of the device at that reading.
+    pub volatility: f64,
+    /// How often its step has changed since it was first written.
+    pub revision: u32,
+    /// Where the state store keeps it: unique in the window, below [`CAPACITY`].
+    pub slot: u8,
+}
+
+/// What became of a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is in the window; its step and those it changed were written.
+    Used,
+    /// The window holds a reading of the same (event_time, index): the first one stands.
+    Duplicate,
+    /// It sorts before the oldest reading of a full window.
+    Late {
+        /// That oldest reading's time.
+        oldest: EventTime,
+    },
+}
+
+/// The last readings of one device, sorted by (event_time, index).
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    held: VecDeque<Held>,
+    /// Bit i is set where slot i has changed since [`Window::take_dirty`].
+    dirty: u128,
+}
+
+impl Held {
+    fn order(&self) -> (EventTime, i64) {
+        (self.event_time, self.index)
+    }
+
+    /// dt, and the step from `previous` to here.
+    fn step_from(&self, previous: &Held) -> (f64, f64) {
+        let dt = self.event_time.seconds_since(previous.event_time);
+        (
+            dt,
+            self.drift * dt + self.volatility * dt.sqrt() * self.draw,
+        )
+    }
+}
+
+impl Window {
+    /// Puts a reading where it belongs and appends its step and every step that it changed to `steps`, in
+    /// the order of (event_time, index).
+    pub fn insert(&mut self, reading: &Reading<'_>, steps: &mut Vec<Step>) -> Fate {
+        let order = (reading.event_time, reading.index);
+        let place = self.held.partition_point(|held| held.order() < order);
+        if self
+            .held
+            .get(place)
+            .is_some_and(|held| held.order() == order)
+        {
+            return Fate::Duplicate;
+        }
+        let is_full = self.held.len() == CAPACITY;
+        let before = place.checked_sub(1).map(|i| self.held[i]);
+        if is_full && before.is_none() {
+            let oldest = self.held[0].event_time;
+            return Fate::Late { oldest };
+        }
+        // The oldest goes out first, so that a window never grows beyond its capacity; the path goes on
+        // from the copy of the reading before, even where that is the one that goes.
+        let (place, slot) = if is_full {
+            let oldest = self
+                .held
+                .pop_front()
+                .expect("a full window has an oldest reading");
+            (place - 1, oldest.slot)
+        } else {
+            (place, self.held.len() as u8)
+        };
+        if self.held.len() == self.held.capacity() {
+            self.held.reserve_exact(growth(self.held.len()));
+        }
+        self.held.insert(
+            place,
+            Held {
+                event_time: reading.event_time,
+                index: reading.index,
+                position: 0.0,
+                draw: -f64::from(reading.direction)
+                    * normal::inverse_cdf((1.0 - reading.magnitude) / 2.0),
+                drift: reading.drift,
+                volatility: reading.volatility,
+                revision: 0,
+                slot,
+            },
+        );
+        self.walk(place, before, steps);
+        Fate::Used
+    }
+
+    /// Computes the path again from `place` on, whose predecessor is `before`, until nothing changes any
+    /// more.
+    fn walk(&mut self, place: usize, before: Option<Held>, steps: &mut Vec<Step>) {
+        let mut statistics = Statistics::default();
+        for held in self.held.range(..place) {
+            statistics.add(held);
+        }
+        let mut previous = before;
+        for (i, held) in self.held.range_mut(place..).enumerate() {
+            let (dt, step) = previous.map_or((0.0, 0.0), |previous| held.step_from(&previous));
+            let position = previous.map_or(0.0, |previous| previous.position + step);
+            let moved = held.position.to_bits() != position.to_bits();
+            held.position = position;
+            if i > 0 {
+                held.revision += 1;
+            }
+            self.dirty |= 1 << held.slot;
+            statistics.add(held);
+            steps.push(Step {
+                index: held.index,
+                event_time: held.event_time,
+                revision: held.revision,
+                position,
+                step,
+                dt,
+                previous: previous.map(|previous| Previous {
+                    index: previous.index,
+                    event_time: previous.event_time,
+                    position: previous.position,
+                }),
+                window: statistics.finish(),
+            });
+            // What follows depends on this position alone. The inserted reading itself is always news to
+            // the one after it.
+            if i > 0 && !moved {
+                break;
+            }
+            previous = Some(*held);
+        }
+    }
+
+    /// Hands out every reading that changed since the last call.
+    pub fn take_dirty(&mut self, mut each: impl FnMut(&Held)) {
+        if self.dirty == 0 {
+            return;
+        }
+        let dirty = std::mem::take(&mut self.dirty);
+        self.held
+            .iter()
+            .filter(|held| dirty >> held.slot & 1 == 1)
+            .for_each(&mut each);
+    }
+
+    /// Whether [`Window::take_dirty`] would hand anything out.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty != 0
+    }
+
+    /// The readings held, oldest first.
+    pub fn held(&self) -> impl ExactSizeIterator<Item = &Held> {
+        self.held.iter()
+    }
+
+    /// A window of readings that were held before, in any order, at most [`CAPACITY`] and each with a slot of
+    /// its own below their number.
+    pub(super) fn restore(mut held: Vec<Held>) -> Window {
+        held.sort_unstable_by_key(Held::order);
+        Window {
+            held: held.into(),
+            dirty: 0,
+        }
+    }
+}
+
+/// By how much to grow what is to hold a window and is full: in few steps to exactly the capacity, since
+/// 100,000 windows must not hold twice what they need.
+pub(super) fn growth(length: usize) -> usize {
+    (length * 2).clamp(4, CAPACITY).saturating_sub(length)
+}
+
+/// The running sums of [`WindowStatistics`], fed oldest first. With increments ΔX_i between neighbours,
+/// those over dt_i > 0, T = Σ dt_i and m their number,
+///
+/// ```text
+/// drift      = (X_last − X_first) / T
+/// volatility = √( max(0, Σ ΔX_i² / dt_i − drift² · T) / (m − 1) )
+/// ```
+///
+/// and the pairs are counts of consecutive directions, increments of 0 or over dt = 0 left out before
+/// pairs are formed.
+#[derive(Default)]
+struct Statistics {
+    n: u32,
+    first: f64,
+    last: Option<(EventTime, f64)>,
+    increments: u32,
+    time: f64,
+    squares: f64,
+    was_up: Option<bool>,
+    pairs: [[u32; 2]; 2],
+}
+
+impl Statistics {
+    fn add(&mut self, held: &Held) {
+        self.n += 1;
+        let Some((time, position)) = self.last.replace((held.event_time, held.position)) else {
+            self.first = held.position;
+            return;
+        };
+        let dt = held.event_time.seconds_since(time);
+        if dt <= 0.0 {
+            return;
+        }
+        let increment = held.position - position;
+        self.increments += 1;
+        self.time += dt;
+        self.squares += increment * increment / dt;
+        if increment != 0.0 {
+            let is_up = increment > 0.0;
+            if let Some(was_up) = self.was_up.replace(is_up) {
+                self.pairs[usize::from(was_up)][usize::from(is_up)] += 1;
+            }
+        }
+    }
+
+    fn finish(&self) -> WindowStatistics {
+        let last = self.last.map_or(self.first, |(_, position)| position);
+        let drift = (self.increments > 0).then(|| (last - self.first) / self.time);
+        let volatility = drift.filter(|_| self.increments > 1).map(|drift| {
+            let rest = self.squares - drift * drift * self.time;
+            (rest.max(0.0) / f64::from(self.increments - 1)).sqrt()
+        });
+        let [[down_down, down_up], [up_down, up_up]] = self.pairs;
+        WindowStatistics {
+            n: self.n,
+            drift,
+            volatility,
+            up_up,
+            up_down,
+            down_up,
+            down_down,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;
