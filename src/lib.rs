@@ -84,4 +84,11 @@
 //!   each other, and a revision after what it revises.
 
 pub mod crash;
+pub mod defaults;
+pub mod error;
+pub mod kafka;
+pub mod metrics;
 pub mod model;
+pub mod server;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,0 +1,205 @@
+//! The client of one topic: what can be asked of Kafka, and what it tells beside the records.
+//!
+//! Requests end within [`REQUEST`]. It keeps no positions and decides nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+
+use super::TailSettings;
+use super::offsets::{Offsets, Start, choose_starts};
+
+/// How long one request may take: a stop waits for it.
+const REQUEST: Duration = Duration::from_millis(700);
+
+/// A dashboard's needs: what is new at once, little memory, fast recovery. The group is never joined;
+/// librdkafka wants a name for it even to assign.
+const PROPERTIES: &[(&str, &str)] = &[
+    ("client.id", "fireworks-dashboard"),
+    ("group.id", "fireworks-dashboard"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("isolation.level", "read_committed"),
+    ("enable.partition.eof", "true"),
+    ("statistics.interval.ms", "500"),
+    ("fetch.wait.max.ms", "100"),
+    ("fetch.queue.backoff.ms", "10"),
+    ("queued.min.messages", "100000"),
+    ("queued.max.messages.kbytes", "16384"),
+    ("reconnect.backoff.ms", "100"),
+    ("reconnect.backoff.max.ms", "1000"),
+    ("topic.metadata.refresh.interval.ms", "10000"),
+];
+
+pub struct TopicClient {
+    consumer: BaseConsumer<Watch>,
+    topic: String,
+    window: Duration,
+}
+
+impl TopicClient {
+    /// Makes the client. It connects by itself, later.
+    pub fn new(settings: &TailSettings) -> anyhow::Result<TopicClient> {
+        let consumer = settings
+            .kafka
+            .role(PROPERTIES)
+            .create_with_context(Watch::default())
+            .context("failed to create the consumer of the dashboard")?;
+        Ok(TopicClient {
+            consumer,
+            topic: settings.topic.clone(),
+            window: settings.window,
+        })
+    }
+
+    pub fn poll(&self, patience: Duration) -> Option<KafkaResult<BorrowedMessage<'_>>> {
+        self.consumer.poll(patience)
+    }
+
+    /// What was told since it was last asked for.
+    pub fn observed(&self) -> Option<Observed> {
+        let latest = &self.consumer.context().latest;
+        latest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Reads further partitions, from these offsets on.
+    pub fn assign(&self, from: &Offsets) -> KafkaResult<()> {
+        self.consumer.incremental_assign(&self.list(from)?)
+    }
+
+    pub fn unassign(&self) -> KafkaResult<()> {
+        self.consumer.unassign()
+    }
+
+    pub fn seek(&self, to: &Offsets) -> KafkaResult<()> {
+        self.consumer
+            .seek_partitions(self.list(to)?, REQUEST)
+            .map(drop)
+    }
+
+    fn list(&self, offsets: &Offsets) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (number, offset) in offsets {
+            list.add_partition_offset(&self.topic, *number, Offset::Offset(*offset))?;
+        }
+        Ok(list)
+    }
+
+    /// The topic's partitions; none where there is no such topic.
+    pub fn partitions(&self) -> KafkaResult<Vec<i32>> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), REQUEST)?;
+        let topic = metadata
+            .topics()
+            .iter()
+            .find(|topic| topic.name() == self.topic);
+        let Some(topic) = topic else {
+            return Ok(Vec::new());
+        };
+        match topic.error().map(Code::from) {
+            None | Some(Code::LeaderNotAvailable) => {}
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => return Ok(Vec::new()),
+            Some(code) => return Err(KafkaError::MetadataFetch(code)),
+        }
+        Ok(topic
+            .partitions()
+            .iter()
+            .map(|partition| partition.id())
+            .collect())
+    }
+
+    /// Where to begin: a window before now in event time, or what [`choose_starts`] makes of it.
+    pub fn starts(&self, numbers: &[i32]) -> KafkaResult<BTreeMap<i32, Start>> {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let since = i64::try_from(now.saturating_sub(self.window).as_millis()).unwrap_or(i64::MAX);
+        let low = self.offsets(numbers, Offset::Beginning)?;
+        let end = self.offsets(numbers, Offset::End)?;
+        let since = self.offsets(numbers, Offset::Offset(since))?;
+        Ok(choose_starts(&low, &end, &since))
+    }
+
+    pub fn ends(&self, numbers: &[i32]) -> KafkaResult<Offsets> {
+        self.offsets(numbers, Offset::End)
+    }
+
+    /// One round trip for all partitions. `at` is an event time or one of the log's ends; a partition
+    /// without a record that young is left out.
+    fn offsets(&self, numbers: &[i32], at: Offset) -> KafkaResult<Offsets> {
+        let mut list = TopicPartitionList::new();
+        for number in numbers {
+            list.add_partition_offset(&self.topic, *number, at)?;
+        }
+        let list = self.consumer.offsets_for_times(list, REQUEST)?;
+        let mut offsets = Offsets::new();
+        for element in list.elements() {
+            element.error()?;
+            if let Offset::Offset(offset) = element.offset() {
+                offsets.insert(element.partition(), offset);
+            }
+        }
+        Ok(offsets)
+    }
+}
+
+/// What librdkafka tells beside the records.
+#[derive(Debug, Default)]
+pub struct Watch {
+    latest: Mutex<Option<Observed>>,
+}
+
+#[derive(Debug)]
+pub struct Observed {
+    pub connected: bool,
+    /// By partition: the last stable offset, and the offset at which the end was last met.
+    pub ends: Vec<(i32, i64, i64)>,
+}
+
+impl ClientContext for Watch {
+    fn stats(&self, statistics: Statistics) {
+        let connected = statistics
+            .brokers
+            .values()
+            .any(|broker| broker.state == "UP");
+        let partitions = statistics
+            .topics
+            .values()
+            .flat_map(|topic| topic.partitions.values());
+        let ends = partitions
+            .map(|p| (p.partition, p.ls_offset, p.eof_offset))
+            .collect();
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Observed { connected, ends });
+    }
+
+    /// A lost broker is shown as a state, once; the client's own words for it come twice a second.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", ?level, "{facility}: {message}");
+    }
+
+    /// The same events come with the records, the end of a partition among them.
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+    }
+}
+
+impl ConsumerContext for Watch {}
+
+/// A cause in words for people.
+pub fn cause(error: &KafkaError) -> String {
+    match error.rdkafka_error_code() {
+        Some(Code::AllBrokersDown | Code::BrokerTransportFailure | Code::OperationTimedOut) => {
+            "no broker answers".to_owned()
+        }
+        Some(code) => code.to_string(),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,334 @@
+//! Where a tail begins, how far it is, and how far behind: offsets as values.
+//!
+//! Pure: what Kafka said comes in as maps from partition to offset.
+
+use std::collections::BTreeMap;
+
+use super::Phase;
+
+/// What is read at most before the first picture, over all partitions: a second or two of reading.
+const HISTORY_RECORDS: i64 = 500_000;
+/// The same for a topic with nothing in the last window of the clock, whose own window isn't known.
+const REPLAY_RECORDS: i64 = 100_000;
+
+/// By partition.
+pub type Offsets = BTreeMap<i32, i64>;
+
+/// Where reading a partition begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    pub low: i64,
+    pub from: i64,
+    pub end: i64,
+}
+
+/// How far reading a partition is.
+#[derive(Debug)]
+pub struct Position {
+    begun: i64,
+    next: i64,
+    /// The end when reading began: before it is history.
+    history_end: i64,
+    /// The end, and the offset at which it was met, as last heard of.
+    end: i64,
+    met: i64,
+}
+
+impl Position {
+    /// Everything before this has been read, or is no record.
+    fn reached(&self) -> i64 {
+        self.next.max(self.met)
+    }
+}
+
+/// The partitions that are read.
+#[derive(Debug, Default)]
+pub struct Positions {
+    by_partition: BTreeMap<i32, Position>,
+}
+
+impl Positions {
+    pub fn clear(&mut self) {
+        self.by_partition.clear();
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_partition.len()
+    }
+
+    pub fn numbers(&self) -> Vec<i32> {
+        self.by_partition.keys().copied().collect()
+    }
+
+    pub fn contains(&self, number: i32) -> bool {
+        self.by_partition.contains_key(&number)
+    }
+
+    pub fn begin(&mut self, number: i32, start: Start) {
+        let Start { from, end, .. } = start;
+        let position = Position {
+            begun: from,
+            next: from,
+            history_end: end,
+            end,
+            met: from,
+        };
+        self.by_partition.insert(number, position);
+    }
+
+    /// Takes the record at `offset`. Returns whether it was there before reading began; `None` where the
+    /// partition isn't read any more.
+    pub fn take(&mut self, number: i32, offset: i64) -> Option<bool> {
+        let position = self.by_partition.get_mut(&number)?;
+        position.next = offset + 1;
+        Some(offset < position.history_end)
+    }
+
+    /// The end of a partition was met: what was there at the beginning has been read.
+    pub fn meet_end(&mut self, number: i32) {
+        if let Some(position) = self.by_partition.get_mut(&number) {
+            position.next = position.next.max(position.history_end);
+        }
+    }
+
+    /// Hears where a partition ends, and at which offset its end was last met. The markers of transactions
+    /// take offsets but are no records, so the position of the last record alone never reaches the end. What was
+    /// heard before is forgotten: right after a topic was made anew it may be of the log that is gone.
+    pub fn hear(&mut self, number: i32, end: i64, met: i64) {
+        if let Some(position) = self.by_partition.get_mut(&number) {
+            // A negative one says that nothing is known yet.
+            if end >= 0 {
+                position.end = end;
+            }
+            position.met = met;
+        }
+    }
+
+    /// Whether the log ends before the point where reading began: then it is another log.
+    pub fn are_beyond(&self, ends: &Offsets) -> bool {
+        let mut all = self.by_partition.iter();
+        all.any(|(number, position)| ends.get(number).is_some_and(|end| *end < position.begun))
+    }
+
+    /// Moves on to `starts` where they are ahead. Returns how many records that skips, and where to.
+    pub fn skip_to(&mut self, starts: &BTreeMap<i32, Start>) -> (u64, Offsets) {
+        let (mut skipped, mut targets) = (0, Offsets::new());
+        for (number, position) in &mut self.by_partition {
+            let ahead = starts
+                .get(number)
+                .filter(|start| start.from > position.reached());
+            let Some(start) = ahead else { continue };
+            skipped += (start.from - position.reached()).unsigned_abs();
+            position.next = start.from;
+            targets.insert(*number, start.from);
+        }
+        (skipped, targets)
+    }
+
+    /// Records that could be read now and haven't been.
+    pub fn lag(&self) -> u64 {
+        self.sum(|position| position.end - position.reached())
+    }
+
+    /// Loading, until everything has been read that was there at the beginning.
+    pub fn phase(&self) -> Phase {
+        let total = self.sum(|position| position.history_end - position.begun);
+        let done =
+            self.sum(|position| position.reached().min(position.history_end) - position.begun);
+        if done >= total {
+            Phase::Live
+        } else {
+            Phase::Loading { done, total }
+        }
+    }
+
+    fn sum(&self, part: impl Fn(&Position) -> i64) -> u64 {
+        self.by_partition
+            .values()
+            .map(|position| part(position).max(0).unsigned_abs())
+            .sum()
+    }
+}
+
+/// Where to begin, of the first offsets, the ends, and the first offsets since a window before now.
+///
+/// Records may carry times long past (a replay), and then the clock says nothing about where their last
+/// window begins: so many records from the end. A live topic's partition without a record in the window
+/// has nothing to show.
+pub fn choose_starts(low: &Offsets, end: &Offsets, since: &Offsets) -> BTreeMap<i32, Start> {
+    let share = i64::try_from(end.len().max(1)).unwrap_or(i64::MAX);
+    let is_live = since
+        .iter()
+        .any(|(number, offset)| end.get(number).is_some_and(|end| offset < end));
+    let start = |(number, end): (&i32, &i64)| {
+        let low = low.get(number).copied().unwrap_or(0);
+        let wanted = match (is_live, since.get(number)) {
+            (true, Some(offset)) => *offset,
+            (true, None) => *end,
+            (false, _) => end - REPLAY_RECORDS / share,
+        };
+        let from = wanted
+            .max(end - HISTORY_RECORDS / share)
+            .clamp(low, (*end).max(low));
+        (
+            *number,
+            Start {
+                low,
+                from,
+                end: *end,
+            },
+        )
+    };
+    end.iter().map(start).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn by_partition(offsets: &[i64]) -> Offsets {
+        (0..).zip(offsets.iter().copied()).collect()
+    }
+
+    #[test]
+    fn live_topic_is_read_from_the_window_on_and_an_idle_partition_from_its_end() {
+        let (low, end) = (by_partition(&[0, 0]), by_partition(&[1000, 50]));
+        let starts = choose_starts(&low, &end, &by_partition(&[900]));
+        assert_eq!(
+            starts[&0],
+            Start {
+                low: 0,
+                from: 900,
+                end: 1000
+            }
+        );
+        assert_eq!(
+            starts[&1],
+            Start {
+                low: 0,
+                from: 50,
+                end: 50
+            }
+        );
+        assert_eq!(
+            choose_starts(&low, &end, &Offsets::new())[&1].from,
+            0,
+            "a replay shows what there is"
+        );
+    }
+
+    #[test]
+    fn start_is_bounded_and_never_before_the_log() {
+        let (end, since) = (by_partition(&[10_000_000]), by_partition(&[1]));
+        assert_eq!(
+            choose_starts(&by_partition(&[9_990_000]), &end, &since)[&0].from,
+            9_990_000
+        );
+        let from = choose_starts(&by_partition(&[0]), &end, &since)[&0].from;
+        assert_eq!(from, 10_000_000 - HISTORY_RECORDS);
+    }
+
+    #[test]
+    fn history_ends_where_the_log_ended_and_loading_with_it() {
+        let mut positions = Positions::default();
+        positions.begin(
+            0,
+            Start {
+                low: 0,
+                from: 10,
+                end: 13,
+            },
+        );
+        assert_eq!(
+            (positions.lag(), positions.phase()),
+            (3, Phase::Loading { done: 0, total: 3 })
+        );
+        assert_eq!(positions.take(0, 11), Some(true));
+        assert_eq!(positions.phase(), Phase::Loading { done: 2, total: 3 });
+        positions.meet_end(0);
+        assert_eq!(
+            (positions.lag(), positions.phase()),
+            (0, Phase::Live),
+            "a marker is no record"
+        );
+        assert_eq!(positions.take(0, 13), Some(false));
+        assert_eq!(positions.take(7, 1), None);
+    }
+
+    #[test]
+    fn lag_counts_no_marker_once_the_end_was_met() {
+        let mut positions = Positions::default();
+        positions.begin(
+            0,
+            Start {
+                low: 0,
+                from: 0,
+                end: 0,
+            },
+        );
+        positions.take(0, 0);
+        positions.hear(0, 2, -1001);
+        assert_eq!(positions.lag(), 1);
+        positions.hear(0, 2, 2);
+        assert_eq!(positions.lag(), 0);
+    }
+
+    #[test]
+    fn skipping_moves_forward_only_and_says_by_how_much() {
+        let mut positions = Positions::default();
+        positions.begin(
+            0,
+            Start {
+                low: 0,
+                from: 0,
+                end: 1000,
+            },
+        );
+        positions.begin(
+            1,
+            Start {
+                low: 0,
+                from: 500,
+                end: 1000,
+            },
+        );
+        let start = Start {
+            low: 0,
+            from: 400,
+            end: 1000,
+        };
+        let (skipped, targets) = positions.skip_to(&[(0, start), (1, start)].into());
+        assert_eq!((skipped, targets), (400, [(0, 400)].into()));
+    }
+
+    #[test]
+    fn log_that_ends_before_the_beginning_is_another_one() {
+        let mut positions = Positions::default();
+        positions.begin(
+            0,
+            Start {
+                low: 0,
+                from: 100,
+                end: 100,
+            },
+        );
+        assert!(positions.are_beyond(&by_partition(&[99])));
+        assert!(!positions.are_beyond(&by_partition(&[100])));
+    }
+
+    #[test]
+    fn end_of_a_log_that_is_gone_is_forgotten_with_the_next_word_of_it() {
+        let mut positions = Positions::default();
+        let start = Start {
+            low: 0,
+            from: 0,
+            end: 0,
+        };
+        positions.begin(0, start);
+        positions.hear(0, 4_289, 4_000);
+        assert_eq!(positions.lag(), 289);
+        positions.take(0, 9);
+        positions.hear(0, 12, 0);
+        assert_eq!(positions.lag(), 2);
+    }
+}
