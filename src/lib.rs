@@ -83,6 +83,7 @@
 //! - **Order.** The steps that one reading causes are written in the order of (event_time, index), right after
 //!   each other, and a revision after what it revises.
 
+pub mod broker;
 pub mod crash;
 pub mod defaults;
 pub mod error;
