@@ -87,6 +87,7 @@ pub mod broker;
 pub mod crash;
 pub mod defaults;
 pub mod error;
+pub mod generate;
 pub mod kafka;
 pub mod metrics;
 pub mod model;
