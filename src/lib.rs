@@ -84,8 +84,10 @@
 //!   each other, and a revision after what it revises.
 
 pub mod broker;
+pub mod brownian;
 pub mod crash;
 pub mod defaults;
+pub mod dlq;
 pub mod error;
 pub mod generate;
 pub mod kafka;
