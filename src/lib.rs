@@ -86,6 +86,7 @@
 pub mod broker;
 pub mod brownian;
 pub mod crash;
+pub mod dashboard;
 pub mod defaults;
 pub mod dlq;
 pub mod error;

@@ -1,0 +1,172 @@
+//! Viewers of a board that come, lag, come back and leave.
+
+use super::*;
+use crate::kafka::tail::Record;
+use tokio_stream::StreamExt;
+
+fn board() -> Arc<Board> {
+    let (sender, status) = watch::channel(Status {
+        phase: Phase::Live,
+        partitions: 1,
+        lag: Some(0),
+        skipped: 0,
+    });
+    // The last value outlives its sender.
+    drop(sender);
+    Arc::new(Board::new(
+        "markov".into(),
+        "kafka:9092".into(),
+        300_000,
+        None,
+        status,
+    ))
+}
+
+fn send(board: &Board, value: &str) {
+    let mut batch = Batch::default();
+    batch.push(Record {
+        partition: 0,
+        offset: 0,
+        timestamp: Some(now()),
+        appended: false,
+        history: false,
+        key: Some(b"d"),
+        value: Some(value.as_bytes()),
+    });
+    board.apply(&batch);
+    board.tick();
+}
+
+async fn next(viewer: &mut Viewer) -> String {
+    let event = viewer.next().await.expect("an event").expect("no error");
+    String::from_utf8(event.to_vec()).expect("text")
+}
+
+fn seq_in(event: &str) -> u64 {
+    let id = event
+        .lines()
+        .find_map(|line| line.strip_prefix("id: "))
+        .expect("an id");
+    id.split_once('-')
+        .expect("epoch and number")
+        .1
+        .parse()
+        .expect("a number")
+}
+
+#[tokio::test]
+async fn new_viewer_gets_a_snapshot_and_then_each_message_once() {
+    let board = board();
+    send(&board, "1");
+    send(&board, "2");
+    let mut viewer = board.join(None);
+    assert_eq!(next(&mut viewer).await, "retry: 1000\n\n");
+    let snapshot = next(&mut viewer).await;
+    assert!(
+        snapshot.contains("\"about\"") && snapshot.contains("\"y\":[2.0]"),
+        "{snapshot}"
+    );
+    send(&board, "3");
+    let message = next(&mut viewer).await;
+    assert_eq!(seq_in(&message), seq_in(&snapshot) + 1);
+    assert!(
+        !message.contains("\"about\"") && message.contains("3.0"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn viewer_that_comes_back_gets_what_it_missed_and_no_snapshot() {
+    let board = board();
+    (1..=5).for_each(|n| send(&board, &n.to_string()));
+    let mut viewer = board.join(Some(&board.id(2)));
+    next(&mut viewer).await;
+    for expected in 3..=5 {
+        assert_eq!(seq_in(&next(&mut viewer).await), expected);
+    }
+    send(&board, "6");
+    assert_eq!(seq_in(&next(&mut viewer).await), 6);
+}
+
+#[tokio::test]
+async fn id_of_another_time_gets_a_snapshot() {
+    let board = board();
+    (0..KEPT + 50).for_each(|n| send(&board, &n.to_string()));
+    let future = board.id(1_000_000);
+    for last in [
+        "other-3",
+        "",
+        "x",
+        &board.id(3),
+        &future,
+        "-1",
+        &board.id(u64::MAX),
+    ] {
+        let mut viewer = board.join(Some(last));
+        next(&mut viewer).await;
+        assert!(next(&mut viewer).await.contains("\"about\""), "{last}");
+    }
+}
+
+#[tokio::test]
+async fn viewer_that_does_not_read_is_told_and_gets_one_snapshot() {
+    let board = board();
+    let mut viewer = board.join(None);
+    (0..100).for_each(|n| send(&board, &n.to_string()));
+    next(&mut viewer).await;
+    next(&mut viewer).await;
+    let missed = next(&mut viewer).await;
+    assert!(
+        missed.starts_with("event: missed\n") && missed.contains("\"messages\":68"),
+        "{missed}"
+    );
+    let snapshot = next(&mut viewer).await;
+    assert!(snapshot.contains("\"about\""));
+    assert_eq!(seq_in(&snapshot), 100);
+    send(&board, "101");
+    assert_eq!(seq_in(&next(&mut viewer).await), 101);
+}
+
+#[tokio::test]
+async fn closing_ends_every_stream_and_new_ones_at_once() {
+    let board = board();
+    let mut viewer = board.join(None);
+    send(&board, "1");
+    board.close();
+    let mut events = 0;
+    while viewer.next().await.is_some() {
+        events += 1;
+    }
+    assert_eq!(events, 3, "retry, snapshot, message");
+    let mut late = board.join(None);
+    next(&mut late).await;
+    next(&mut late).await;
+    assert!(late.next().await.is_none());
+}
+
+#[tokio::test]
+async fn remade_topic_is_a_new_picture_for_those_who_watch() {
+    let board = board();
+    send(&board, "1");
+    let mut viewer = board.join(Some(&board.id(1)));
+    next(&mut viewer).await;
+    board.restart();
+    let event = next(&mut viewer).await;
+    assert!(
+        event.contains("\"about\"") && !event.contains("\"series\""),
+        "{event}"
+    );
+}
+
+#[test]
+fn names_never_end_a_line_of_the_stream() {
+    let board = board();
+    send(
+        &board,
+        r#"{"device_id":"a\r\n\r\nid: 9\ndata: x","position":1}"#,
+    );
+    let kept = board.lock().kept.back().expect("a message").event.clone();
+    let text = String::from_utf8(kept.to_vec()).expect("text");
+    assert_eq!(text.matches('\n').count(), 3, "{text}");
+    assert!(!text.contains('\r'));
+}

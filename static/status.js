@@ -1,0 +1,128 @@
+// What state the picture is in, said honestly: a badge, a line of help, and the headline numbers.
+//
+// Seven causes of a picture that isn't the present, seven different texts.
+
+import * as format from "./format.js";
+
+/** What to run where a topic isn't there or is empty. */
+function commands({ topic, kafka }) {
+  if (topic === "markov") return ["fireworks demo", "fireworks generate  &  fireworks brownian"];
+  if (topic === "readings") return ["fireworks demo", "fireworks generate"];
+  return [`echo 'device-1:{"value": 1}' | kcat -P -b ${kafka} -t ${topic} -K :`];
+}
+
+/**
+ * The state of the picture: `kind` colours the badge, `label` and `detail` say it, `empty` covers the chart
+ * while there is nothing to draw.
+ */
+export function stateOf({ model, up, paused, held, serverNow }) {
+  const { now, about } = model;
+  const { state } = now;
+  const hasPicture = model.times.length > 0;
+  const empty = (title, text, run = []) => (hasPicture ? null : { title, text, run });
+  if (paused) {
+    return { kind: "paused", label: "Paused", detail: `${format.count(held)} new · Space goes on` };
+  }
+  if (!up) {
+    return {
+      kind: "link",
+      label: "Reconnecting",
+      detail: hasPicture ? "the last picture is kept" : "the dashboard doesn’t answer",
+      empty: empty("The dashboard doesn’t answer", "It will be here as soon as it is back."),
+    };
+  }
+  switch (state.kind) {
+    case "down":
+      return {
+        kind: "bad",
+        label: "No Kafka",
+        detail: state.cause,
+        empty: empty(`Kafka at ${about.kafka} doesn’t answer`, `Trying again until it does (${state.cause}).`, ["fireworks broker"]),
+      };
+    case "missing":
+      return {
+        kind: "warn",
+        label: "No such topic",
+        detail: `waiting for ${about.topic}`,
+        empty: empty(`There is no topic “${about.topic}” yet`, "It is shown as soon as something makes it:", commands(about)),
+      };
+    case "connecting":
+      return { kind: "wait", label: "Connecting", detail: "", empty: empty("Connecting to Kafka…", "") };
+    case "loading": {
+      const percent = `${Math.floor((100 * state.done) / Math.max(1, state.total))} %`;
+      return { kind: "wait", label: "Loading history", detail: percent, empty: empty("Loading history…", percent) };
+    }
+    case "empty":
+      return {
+        kind: "idle",
+        label: "No messages yet",
+        detail: "",
+        empty: empty(`Topic “${about.topic}” has no messages yet`, "They are shown as soon as they come:", commands(about)),
+      };
+  }
+  const silence = now.arrived === null ? 0 : serverNow - now.arrived;
+  if (silence > now.patience_ms) {
+    return {
+      kind: "warn",
+      label: "Stale",
+      detail: `nothing for ${format.duration(silence)}`,
+      empty: empty("Nothing that could be drawn", "Records came, but no device with a number. See the bad messages."),
+    };
+  }
+  // So far behind that it takes seconds to be fresh again.
+  if (now.lag > Math.max(500, 5 * now.rate)) {
+    return { kind: "lag", label: "Catching up", detail: `${format.count(now.lag)} messages behind`, empty: empty("Catching up…", "") };
+  }
+  const nothing = empty("Nothing that could be drawn", "Records come, but no device with a number. See the bad messages.");
+  return { kind: "live", label: "Live", detail: "", empty: nothing };
+}
+
+/** What the picture is not, in a line below it. */
+export function notesOf({ model, missed, serverNow }) {
+  const { now, about } = model;
+  const notes = [];
+  if (now.head !== null && !now.current) {
+    const apart = now.head - serverNow;
+    const where = apart < 0 ? "ago" : "ahead of the clock";
+    notes.push(`Event time is ${format.day(new Date(now.head))}, ${format.duration(apart)} ${where}: the axis follows the data.`);
+  }
+  if (now.crowd) {
+    notes.push(`${format.count(now.devices)} devices: their density and quantiles; a device is drawn when it is pinned or pointed at.`);
+  } else if (now.devices > about.max_top) {
+    notes.push(`The ${about.max_top} most active devices are in colour, the others in grey.`);
+  }
+  if (now.others > 0) notes.push(`${format.count(now.others)} messages of further devices are only counted.`);
+  if (now.skipped > 0) notes.push(`Skipped ${format.count(now.skipped)} messages to stay with fresh ones.`);
+  if (missed > 0) notes.push(`This browser missed ${format.count(missed)} updates and got the picture anew.`);
+  return notes;
+}
+
+/** Latencies of the last seconds between the server's frame and the browser's paint. */
+export class PaintDelay {
+  #delays = [];
+
+  add(ms) {
+    this.#delays.push(Math.max(0, ms));
+    if (this.#delays.length > 100) this.#delays.shift();
+  }
+
+  quantile(q) {
+    const sorted = this.#delays.toSorted((a, b) => a - b);
+    return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0;
+  }
+}
+
+/** The headline numbers as text, by the name of their place on the page. */
+export function numbersOf(model, delay) {
+  const { now } = model;
+  const isSkewed = now.p50_ms !== null && now.p50_ms < -50;
+  const whole = (ms, q) => (ms === null ? "–" : format.latency(Math.max(0, ms + delay.quantile(q))));
+  return {
+    devices: format.count(now.devices),
+    rate: format.rate(now.rate),
+    lag: format.count(now.lag),
+    p50: isSkewed ? "clock skew" : whole(now.p50_ms, 0.5),
+    p99: isSkewed ? format.latency(-now.p50_ms) : whole(now.p99_ms, 0.99),
+    bad: format.count(now.bad),
+  };
+}
