@@ -97,3 +97,4 @@ pub mod model;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;
+pub mod up;

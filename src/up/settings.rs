@@ -1,0 +1,194 @@
+//! What the user typed, validated, before anybody is asked.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use xxhash_rust::xxh64::Xxh64;
+
+use super::doctor::Wish;
+use super::target::{Cluster, Target};
+use super::{Args, files};
+use crate::error::Help;
+
+/// What `up` is asked for.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub target: Target,
+    pub workers: u8,
+    pub kafka: Kafka,
+    /// `name=value` of librdkafka, for every client.
+    pub properties: Vec<String>,
+    /// Instances of brownian.
+    pub replicas: u16,
+    pub image: Image,
+    /// The image of the nodes, where the user chose one.
+    pub node_image: Option<String>,
+    /// The dashboard's port on this machine.
+    pub port: u16,
+    /// How long one wait may take.
+    pub timeout: Duration,
+    /// This program, which is a command of the plan too.
+    pub executable: PathBuf,
+    pub yes: bool,
+}
+
+/// Which Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kafka {
+    Install { replicas: u8, image: String },
+    Existing { addresses: String },
+}
+
+/// Which image of fireworks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Image {
+    Reference(String),
+    /// Made of this executable; the tag is its content's.
+    Made {
+        tag: String,
+    },
+}
+
+impl Image {
+    pub fn reference(&self) -> &str {
+        match self {
+            Image::Reference(reference) => reference,
+            Image::Made { tag } => tag,
+        }
+    }
+}
+
+impl Settings {
+    /// Validates the flags. Only this executable is read, for its hash.
+    pub fn new(args: &Args) -> anyhow::Result<Settings> {
+        let target = args.target.target()?;
+        let is_existing = matches!(target.cluster, Cluster::Existing { .. });
+        let executable = std::env::current_exe().context("failed to find this executable")?;
+        for property in &args.properties {
+            if !property.contains('=') {
+                return Err(anyhow!("invalid -X `{property}`: there is no `=` in it")).help(|| {
+                    "write it as -X name=value, for example -X security.protocol=SASL_SSL".into()
+                });
+            }
+        }
+        let kafka = match &args.bootstrap_servers {
+            Some(addresses) => existing_kafka(addresses)?,
+            None => Kafka::Install {
+                replicas: args.kafka_replicas,
+                image: given("--kafka-image", args.kafka_image.as_deref())?
+                    .unwrap_or_else(|| files::pin("KAFKA_IMAGE").to_owned()),
+            },
+        };
+        let image = match given("--image", args.image.as_deref())? {
+            Some(reference) => Image::Reference(reference),
+            None if is_existing => {
+                return Err(anyhow!("--context needs --image: its nodes pull their images")).help(|| {
+                    "build and push one: docker build -f docker/Dockerfile -t REGISTRY/fireworks:TAG . \
+                     && docker push REGISTRY/fireworks:TAG"
+                        .into()
+                });
+            }
+            None => Image::Made {
+                tag: tag(&executable)?,
+            },
+        };
+        Ok(Settings {
+            target,
+            workers: args.workers,
+            kafka,
+            properties: args.properties.clone(),
+            replicas: args.replicas,
+            image,
+            node_image: given("--node-image", args.node_image.as_deref())?,
+            port: args.port,
+            timeout: args.timeout.into(),
+            executable,
+            yes: args.target.yes,
+        })
+    }
+
+    /// The Kafka image to install; nothing where none is.
+    pub fn kafka_image(&self) -> &str {
+        match &self.kafka {
+            Kafka::Install { image, .. } => image,
+            Kafka::Existing { .. } => "",
+        }
+    }
+
+    /// What is asked of this machine.
+    pub fn wish(&self) -> Wish {
+        let brokers = match self.kafka {
+            Kafka::Install { replicas, .. } => replicas.into(),
+            Kafka::Existing { .. } => 0,
+        };
+        Wish {
+            is_kind: matches!(self.target.cluster, Cluster::Kind { .. }),
+            nodes: u64::from(self.workers) + 1,
+            brokers,
+            port: self.port,
+            chose_node_image: self.node_image.is_some(),
+        }
+    }
+
+    /// The values of the fireworks chart.
+    pub fn pipeline_values(&self) -> serde_json::Value {
+        let service = match self.target.cluster {
+            Cluster::Kind { .. } => serde_json::json!({"type": "NodePort", "nodePort": 30080}),
+            Cluster::Existing { .. } => serde_json::json!({"type": "ClusterIP"}),
+        };
+        let mut values = serde_json::json!({
+            "image": self.image.reference(),
+            "brownian": {"replicas": self.replicas},
+            "dashboard": {"service": service},
+        });
+        if let Kafka::Existing { addresses } = &self.kafka {
+            values["bootstrapServers"] = addresses.as_str().into();
+        }
+        if !self.properties.is_empty() {
+            values["clientProperties"] = self.properties.join("\n").into();
+        }
+        values
+    }
+}
+
+fn existing_kafka(addresses: &str) -> anyhow::Result<Kafka> {
+    let is_address = |address: &str| {
+        let (host, port) = address.rsplit_once(':').unwrap_or((address, "9092"));
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    if !addresses
+        .split(',')
+        .all(|address| is_address(address.trim()))
+    {
+        return Err(anyhow!("invalid --bootstrap-servers `{addresses}`")).help(|| {
+            "write HOST:PORT, separated by commas, as the cluster's pods reach them".into()
+        });
+    }
+    Ok(Kafka::Existing {
+        addresses: addresses.to_owned(),
+    })
+}
+
+fn given(flag: &str, reference: Option<&str>) -> anyhow::Result<Option<String>> {
+    let Some(reference) = reference else {
+        return Ok(None);
+    };
+    if reference.is_empty() || reference.starts_with('-') || reference.contains(char::is_whitespace)
+    {
+        return Err(anyhow!("invalid {flag} `{}`", reference.escape_debug())).help(|| {
+            "an image is named as docker names it, such as registry.example/fireworks:1".into()
+        });
+    }
+    Ok(Some(reference.to_owned()))
+}
+
+/// The image of this executable: a new build gets a new tag, an old one is not built or loaded again.
+fn tag(executable: &Path) -> anyhow::Result<String> {
+    let content = std::fs::read(executable)
+        .with_context(|| format!("failed to read `{}`", executable.display()))?;
+    let mut hash = Xxh64::new(0);
+    hash.update(files::packed_dockerfile().as_bytes());
+    hash.update(&content);
+    Ok(format!("fireworks:{:016x}", hash.digest()))
+}
