@@ -85,9 +85,11 @@
 
 pub mod broker;
 pub mod brownian;
+pub mod cli;
 pub mod crash;
 pub mod dashboard;
 pub mod defaults;
+pub mod demo;
 pub mod dlq;
 pub mod error;
 pub mod generate;

@@ -1,0 +1,229 @@
+//! What stands around the binary agrees with itself: pins, charts, and both ways into the dev container. Docker is a
+//! stand-in on a private PATH that writes down what it is asked; the charts have tests of their own (tests/charts/run).
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A value of `kind/pins.env`.
+fn pin(name: &str) -> String {
+    let pins = read("kind/pins.env");
+    let value = pins
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    value.unwrap_or_else(|| panic!("no {name}")).to_owned()
+}
+
+#[test]
+fn pinned_images_and_tools_have_digests() {
+    for image in ["NODE_IMAGE", "NODE_IMAGE_CGROUP_V1", "KAFKA_IMAGE"] {
+        let (name, digest) = pin(image)
+            .split_once("@sha256:")
+            .map(|(name, digest)| (name.to_owned(), digest.to_owned()))
+            .unwrap();
+        assert!(name.contains(':'), "{image} has no tag");
+        assert!(
+            digest.len() == 64 && digest.bytes().all(|c| c.is_ascii_hexdigit()),
+            "{image}"
+        );
+    }
+    for tool in ["KIND", "KUBECTL", "HELM"] {
+        assert!(pin(&format!("{tool}_VERSION")).starts_with('v'));
+        for architecture in ["AMD64", "ARM64"] {
+            assert_eq!(pin(&format!("{tool}_SHA256_{architecture}")).len(), 64);
+        }
+    }
+}
+
+#[test]
+fn charts_have_the_version_of_the_crate_and_the_pinned_kafka() {
+    let image = format!("\nimage: {}\n", pin("KAFKA_IMAGE"));
+    assert!(read("kind/charts/kafka/values.yaml").contains(&image));
+    let version = format!("\nappVersion: {}\n", env!("CARGO_PKG_VERSION"));
+    assert!(read("kind/charts/fireworks/Chart.yaml").contains(&version));
+    let kafka = pin("KAFKA_IMAGE");
+    let kafka = kafka.split([':', '@']).nth(1).unwrap();
+    assert!(read("kind/charts/kafka/Chart.yaml").contains(&format!("\nappVersion: {kafka}\n")));
+}
+
+#[test]
+fn editor_and_make_shell_open_the_same_container() {
+    let (editor, shell) = (
+        read(".devcontainer/devcontainer.json"),
+        read("docker/dev").replace("$name", "fireworks-dev"),
+    );
+    for (volume, target) in [
+        ("fireworks-dev-cargo", "/usr/local/cargo/registry"),
+        ("fireworks-dev-target", "/var/cache/fireworks"),
+        ("fireworks-dev-home", "/root"),
+    ] {
+        assert!(editor.contains(&format!("source={volume},target={target},type=volume")));
+        assert!(shell.contains(&format!("--volume \"{volume}\":{target}")));
+    }
+    assert!(
+        editor.contains("\"capAdd\": [\"NET_ADMIN\"]") && shell.contains("--cap-add NET_ADMIN")
+    );
+    for ours in [&editor, &shell] {
+        assert!(ours.contains("docker/devcontainer.Dockerfile") && ours.contains("/workspace"));
+    }
+}
+
+/// A folder that stands in for the sites of kind, kubectl and helm, and the pins that fit it.
+fn mirror() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let made = Command::new("bash")
+        .args(["-euc", MIRROR, "mirror"])
+        .arg(at)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let pins = at.join("pins.env");
+    (folder, pins)
+}
+
+const MIRROR: &str = r#"
+cd "$1"
+case $(uname -m) in x86_64) arch=amd64 ;; *) arch=arm64 ;; esac
+mkdir -p v1 "v2/bin/linux/$arch" "linux-$arch"
+printf '#!/bin/sh\necho kind\n' >"v1/kind-linux-$arch"
+printf '#!/bin/sh\necho kubectl\n' >"v2/bin/linux/$arch/kubectl"
+printf '#!/bin/sh\necho helm\n' >"linux-$arch/helm"
+tar -czf "helm-v3-linux-$arch.tar.gz" "linux-$arch"
+sum() { sha256sum <"$1" | cut -d' ' -f1; }
+printf '%s\n' KIND_VERSION=v1 KUBECTL_VERSION=v2 HELM_VERSION=v3 \
+    "KIND_SHA256_${arch^^}=$(sum "v1/kind-linux-$arch")" \
+    "KUBECTL_SHA256_${arch^^}=$(sum "v2/bin/linux/$arch/kubectl")" \
+    "HELM_SHA256_${arch^^}=$(sum "helm-v3-linux-$arch.tar.gz")" >pins.env
+"#;
+
+fn fetch(mirror: &Path, pins: &Path, into: &Path) -> Output {
+    let from = format!("file://{}", mirror.display());
+    Command::new(root().join("docker/fetch-tools"))
+        .args([pins, into])
+        .envs(["KIND_FROM", "KUBECTL_FROM", "HELM_FROM"].map(|site| (site, &from)))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn tools_are_installed_by_their_checksums_alone() {
+    let (mirror, pins) = mirror();
+    let into = mirror.path().join("tools");
+    let fetched = fetch(mirror.path(), &pins, &into);
+    assert!(fetched.status.success(), "{fetched:?}");
+    for tool in ["kind", "kubectl", "helm"] {
+        let said = Command::new(into.join(tool)).output().unwrap().stdout;
+        assert_eq!(String::from_utf8(said).unwrap().trim(), tool);
+    }
+
+    let elsewhere = mirror.path().join("refused");
+    let program = fs::read_dir(mirror.path().join("v2/bin/linux")).unwrap();
+    let program = program.into_iter().next().unwrap().unwrap().path();
+    fs::write(program.join("kubectl"), "#!/bin/sh\necho another\n").unwrap();
+    let refused = fetch(mirror.path(), &pins, &elsewhere);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said.contains("is not what kind/pins.env expects"), "{said}");
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+}
+
+/// `docker/dev` with nothing on the PATH but what it needs, and this in docker's place.
+fn dev(docker: Option<&str>, args: &[&str]) -> (Output, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    fs::write(&log, "").unwrap();
+    for tool in ["bash", "dirname", "env", "grep", "sed", "id"] {
+        let found = ["/usr/bin", "/bin"].map(|at| Path::new(at).join(tool));
+        let found = found.iter().find(|path| path.exists()).unwrap();
+        symlink(found, folder.path().join(tool)).unwrap();
+    }
+    if let Some(docker) = docker {
+        let text = format!("#!/bin/sh\necho \"$*\" >>{}\n{docker}\n", log.display());
+        // Written by another process: a child that a test beside this one forks could hold it open for writing.
+        let written = Command::new("bash")
+            .args([
+                "-euc",
+                "printf %s \"$2\" >\"$1\"; chmod 755 \"$1\"",
+                "write",
+            ])
+            .args([folder.path().join("docker"), text.into()])
+            .status()
+            .unwrap();
+        assert!(written.success());
+    }
+    let output = Command::new(root().join("docker/dev"))
+        .args(args)
+        .env_clear()
+        .env("PATH", folder.path())
+        .env("FIREWORKS_LOG_LEVEL", "debug")
+        .env("FIREWORKS_DEV_NAME", "other")
+        .output()
+        .unwrap();
+    (output, fs::read_to_string(log).unwrap())
+}
+
+#[test]
+fn dev_container_says_what_it_lacks() {
+    let (output, _) = dev(None, &["shell"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.starts_with("error: docker is not installed\nhelp: "),
+        "{said}"
+    );
+
+    let (output, asked) = dev(
+        Some("echo 'permission denied on the socket' >&2; exit 1"),
+        &["shell"],
+    );
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains("does not answer: permission denied on the socket\nhelp: "),
+        "{said}"
+    );
+    assert_eq!(asked.lines().count(), 1);
+}
+
+#[test]
+fn dev_container_is_made_once_and_replaced_when_its_image_changes() {
+    let asked = |running: &str| {
+        let docker = format!(
+            "case \"$1 $2\" in 'image inspect') echo sha256:new ;; 'container inspect') {running} ;; esac"
+        );
+        let (output, asked) = dev(Some(&docker), &["run", "echo", "a b"]);
+        assert!(output.status.success(), "{output:?}");
+        let verbs = asked.lines().map(|line| line.split(' ').next().unwrap());
+        (verbs.collect::<Vec<_>>().join(" "), asked)
+    };
+    let (verbs, first) = asked("exit 1");
+    assert_eq!(verbs, "version image build image container run exec");
+    assert!(first.contains("--cap-add NET_ADMIN") && first.contains(":/workspace "));
+    // A flag of ours by its variable goes in; what is about the container alone doesn't.
+    let last = first.lines().last().unwrap();
+    assert_eq!(
+        last,
+        "exec --interactive --env FIREWORKS_LOG_LEVEL other echo a b"
+    );
+
+    let (verbs, _) = asked("echo sha256:new true");
+    assert_eq!(verbs, "version image build image container exec");
+    let (verbs, _) = asked("echo sha256:new false");
+    assert_eq!(verbs, "version image build image container start exec");
+    let (verbs, _) = asked("echo sha256:old true");
+    assert_eq!(verbs, "version image build image container rm run exec");
+}
