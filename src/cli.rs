@@ -89,12 +89,12 @@ impl Cli {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
-        let deadline = self.command.stop_deadline();
+        let (deadline, overran) = self.command.stop();
         let outcome = runtime.block_on(async {
             let shutdown = Shutdown::on_signals()?;
             tokio::select! {
                 outcome = self.command.run(shutdown.clone()) => outcome,
-                () = overdue(&shutdown, deadline) => overran(deadline),
+                () = overdue(&shutdown, deadline) => overran(),
             }
         });
         // A thread may still wait for a broker that never answers.
@@ -109,22 +109,32 @@ async fn overdue(shutdown: &Shutdown, deadline: Duration) {
     tokio::time::sleep(deadline).await;
 }
 
-/// What a stop that took too long comes to.
-fn overran(deadline: Duration) -> anyhow::Result<()> {
-    if deadline == DRAIN_DEADLINE {
-        tracing::warn!("stopped without an answer from Kafka; it aborts what was left open");
-        return Ok(());
-    }
+/// What a stop that took too long comes to, for a stage: nothing is lost by it.
+fn left_to_kafka() -> anyhow::Result<()> {
+    tracing::warn!("stopped without an answer from Kafka; it aborts what was left open");
+    Ok(())
+}
+
+/// The same for a command whose result somebody waits for.
+fn unanswered() -> anyhow::Result<()> {
+    Err(anyhow!("interrupted, without an answer from Kafka"))
+}
+
+/// The same for a command that had something to undo.
+fn not_undone() -> anyhow::Result<()> {
     Err(anyhow!("interrupted, and undoing took too long"))
         .help(|| "put back what is left: fireworks net down".into())
 }
 
 impl Command {
-    /// How long it may take to stop when it is asked to.
-    fn stop_deadline(&self) -> Duration {
+    /// How long it may take to stop when it is asked to, and what it comes to where that isn't enough.
+    fn stop(&self) -> (Duration, fn() -> anyhow::Result<()>) {
         match self {
-            Command::Up(_) | Command::Down(_) | Command::Net(_) | Command::Logs(_) => UNDO_DEADLINE,
-            _ => DRAIN_DEADLINE,
+            Command::Up(_) | Command::Down(_) | Command::Net(_) | Command::Logs(_) => {
+                (UNDO_DEADLINE, not_undone)
+            }
+            Command::Dlq(_) => (DRAIN_DEADLINE, unanswered),
+            _ => (DRAIN_DEADLINE, left_to_kafka),
         }
     }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use support::*;
 
-/// Longer than a transaction or a session may be silent (10 s each).
-const TOO_LONG: Duration = Duration::from_secs(13);
+/// Longer than a transaction or a session may be silent (10 s each), by more than it takes to speak of a wait.
+const TOO_LONG: Duration = Duration::from_secs(16);
 
 struct Broker {
     process: Process,
@@ -126,14 +126,29 @@ fn a_processor_that_was_stopped_itself_is_fenced_and_writes_nothing_more() {
     zombie.signal(Signal::CONT);
     let outcome = zombie.wait();
     assert_eq!(outcome.status.code(), Some(1), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("fenced: "), "{}", outcome.stderr);
+    assert_eq!(broker.steps(), written, "the zombie has written");
+}
+
+#[test]
+fn a_processor_that_was_stopped_with_nothing_to_do_is_given_up_by_its_group_and_ends() {
+    let broker = Broker::start("127.0.0.1:0");
+    let source = broker.generate(&["--batches", "50"]).wait();
+    assert!(source.status.success(), "{}", source.stderr);
+    let zombie = broker.brownian(&[]);
+    wait_for("every step", || (broker.steps() == 50 * 20).then_some(()));
+    zombie.signal(Signal::STOP);
+    std::thread::sleep(TOO_LONG);
+    zombie.signal(Signal::CONT);
+    let outcome = zombie.wait();
+    assert_eq!(outcome.status.code(), Some(1), "{}", outcome.stderr);
     assert!(
         outcome
             .stderr
-            .contains("fenced: another process uses the transactional id"),
+            .contains("fenced: this process was stopped for 1"),
         "{}",
         outcome.stderr
     );
-    assert_eq!(broker.steps(), written, "the zombie has written");
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn state_of_a_newer_version_and_what_is_no_state_are_refused() {
             pipeline.state()
         );
         assert!(refusal.contains(&expected), "{name}: {refusal}");
-        let remedy = "help: run the fireworks that wrote it, or name another --output; deleting the topic starts from nothing\n";
+        let remedy = "help: run the fireworks that wrote it, or name another --output and --group, which begin anew\n";
         assert!(refusal.ends_with(remedy), "{name}: {refusal}");
     }
 }
@@ -199,7 +199,7 @@ fn state_of_another_input_is_refused_with_its_name() {
     };
     let refusal = other.refusal();
     let expected = format!(
-        "belongs to group `{0}` reading topic `{0}`, not to group `{0}` reading `{1}`\nhelp: pass --group {0} --input {0}, or name another --output\n",
+        "belongs to group `{0}` reading topic `{0}`, not to group `{0}` reading `{1}`\nhelp: pass --group {0} --input {0}, or name another --output and --group, which begin anew\n",
         pipeline.input, other.input
     );
     assert!(refusal.ends_with(&expected), "{refusal}");

@@ -144,6 +144,9 @@ impl Args {
         }
         let instance = match self.instance {
             Some(name) if name.is_empty() => bail!("invalid --instance: it is empty"),
+            Some(name) if name.contains('/') => {
+                bail!("invalid --instance {name}: it has a slash")
+            }
             Some(name) => name,
             None => host_name()?,
         };

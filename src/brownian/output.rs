@@ -35,13 +35,9 @@ impl Output {
         worker: usize,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Output> {
-        let id = format!("{}-{}-{worker}", settings.group, settings.instance);
-        let producer = TransactionalProducer::new(
-            &settings.kafka,
-            &id,
-            settings.max_dead_letter_bytes,
-            shutdown,
-        )?;
+        // An instance has no slash in its name, so no two have the same id.
+        let id = format!("{}/{}/{worker}", settings.group, settings.instance);
+        let producer = TransactionalProducer::new(&settings.kafka, &id, shutdown)?;
         Ok(Output {
             settings: settings.clone(),
             producer,

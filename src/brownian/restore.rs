@@ -229,10 +229,6 @@ fn read_stores(
     progress: &Progress,
     cancelled: &Shutdown,
 ) -> anyhow::Result<Option<Stores>> {
-    let ranges: Vec<_> = extents
-        .iter()
-        .map(|extent| (extent.partition, extent.start))
-        .collect();
     let new = |extent: &Extent| Store {
         next: extent.start,
         ..Store::default()
@@ -241,14 +237,14 @@ fn read_stores(
         .iter()
         .map(|extent| (extent.partition, new(extent)))
         .collect();
-    let is_whole = reader.read(&settings.state, &ranges, cancelled, |record| {
+    let is_whole = reader.read(&settings.state, extents, cancelled, |record| {
         let store = stores.entry(record.partition).or_default();
         progress.add(record.offset + 1 - store.next);
         store.next = record.offset + 1;
         let unreadable = |error: StateError| {
             let record = format!("failed to read the state in partition {} of topic `{}`", record.partition, settings.state);
             Err::<(), _>(error).context(record).help(|| {
-                "run the fireworks that wrote it, or name another --output; deleting the topic starts from nothing".into()
+                "run the fireworks that wrote it, or name another --output and --group, which begin anew".into()
             })
         };
         let (Some(key), Some(value)) = (record.key, record.value) else {
@@ -303,7 +299,7 @@ fn check_owner(settings: &Settings, owner: &Owner) -> anyhow::Result<()> {
             "the state in `{state}` belongs to group `{}` reading topic `{}`, not to group `{}` reading `{}`",
             owner.group, owner.input, ours.group, ours.input
         ))
-        .help(|| format!("pass --group {} --input {}, or name another --output", owner.group, owner.input));
+        .help(|| format!("pass --group {} --input {}, or name another --output and --group, which begin anew", owner.group, owner.input));
     }
     Ok(())
 }
@@ -316,6 +312,10 @@ fn go_on_from(
     has_state: bool,
 ) -> anyhow::Result<i64> {
     let lost = match committed {
+        // Whoever has moved the offset has written whose state it is.
+        Some(offset) if !has_state && offset > input.start => {
+            format!("has been read up to offset {offset}, but there is no state of it")
+        }
         Some(offset) if (input.start..=input.end).contains(&offset) => return Ok(offset),
         None if !has_state => return Ok(input.start),
         Some(offset) => format!(
@@ -330,7 +330,7 @@ fn go_on_from(
     );
     match settings.on_lost_offset {
         OnLostOffset::Stop => Err(anyhow!(message)).help(|| {
-            "records may be missing: choose --on-lost-offset earliest or latest to go on without them".into()
+            "what was there is not to be had: choose --on-lost-offset earliest or latest, or name another --output and --group, which begin anew".into()
         }),
         OnLostOffset::Earliest => {
             tracing::warn!(offset = input.start, "{message}; going on with the oldest record");

@@ -36,9 +36,9 @@ impl UntilEnd {
         until_end
     }
 
-    /// The end of a partition: its records from there on are left alone.
+    /// The end of a partition: its records from there on are left alone. One that was added since is.
     pub(super) fn end(&self, partition: i32) -> i64 {
-        self.ends[partition as usize]
+        self.ends.get(partition as usize).copied().unwrap_or(0)
     }
 
     /// These partitions are committed up to their ends.

@@ -18,6 +18,7 @@ use super::processor::{Outcome, Processor};
 use super::restore::{OnLostOffset, Restoring};
 use super::totals::Totals;
 use super::until_end::UntilEnd;
+use crate::error::Help;
 use crate::kafka::group::{GroupConsumer, Polled, Rebalance, Received};
 use crate::kafka::producer::Failure;
 use crate::metrics::Readiness;
@@ -263,6 +264,9 @@ impl Worker {
                 self.forget(&partitions).map_err(abort)?;
                 self.consumer.release(&partitions).map_err(abort)?;
                 self.work.output.verify_cluster()?;
+                if let Some(stop) = self.consumer.stopped_lately() {
+                    return Err(fenced_by_the_group(stop));
+                }
                 if self.work.output.is_open() {
                     return Err(Failure::Abort(anyhow!(
                         "partitions were lost with a transaction open"
@@ -445,13 +449,25 @@ impl Work {
         let Some(until_end) = &self.until_end else {
             return Ok(());
         };
-        let end = until_end.end(partition);
+        // Another instance of the group may have gone on, behind that end.
+        let end = until_end.end(partition).max(running.next);
         if end > 0 {
             self.begun.get_or_insert_with(Instant::now);
             self.output.consumed(partition, end)?;
         }
         Ok(())
     }
+}
+
+/// Who was stopped for so long has been given up by its group. It could join anew; but whoever stopped it has
+/// most likely put another in its place, and a process that ends says so.
+fn fenced_by_the_group(stop: Duration) -> Failure {
+    let error = anyhow!(
+        "fenced: this process was stopped for {} s, and its group has given its partitions to others",
+        stop.as_secs()
+    );
+    let error = Err::<(), _>(error).help(|| "start it again: it goes on where the group is".into());
+    Failure::Fatal(error.expect_err("it is an error"))
 }
 
 /// One worker's whole life, for its thread.

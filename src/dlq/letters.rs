@@ -102,17 +102,13 @@ impl Letters {
         shutdown: &Shutdown,
         mut each: impl FnMut(Letter<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let ranges: Vec<_> = self
-            .extents
-            .iter()
-            .map(|extent| (extent.partition, from(extent)))
-            .filter(|(partition, from)| *from < self.extents[*partition as usize].end)
-            .collect();
+        let rest = |extent: &Extent| Extent {
+            start: from(extent),
+            ..*extent
+        };
+        let rest: Vec<_> = self.extents.iter().map(rest).collect();
         let reader = &self.queues[0].reader;
-        let is_whole = reader.read(&self.topic, &ranges, shutdown, |record| {
-            if record.offset >= self.extents[record.partition as usize].end {
-                return Ok(());
-            }
+        let is_whole = reader.read(&self.topic, &rest, shutdown, |record| {
             each(self.letter(record))
         })?;
         if !is_whole {

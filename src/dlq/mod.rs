@@ -185,7 +185,6 @@ async fn replay(args: ReplayArgs, shutdown: &Shutdown) -> anyhow::Result<String>
         .map_or(Reason::ALL.to_vec(), |reason| vec![reason]);
     let topics = Topics::new(&settings.kafka)?;
     find(&mut settings, &topics).await?;
-    let limit = topics.config(&settings.topic, "max.message.bytes").await?;
     blocking(shutdown, move |shutdown| {
         let replay = Replay {
             settings: &settings,
@@ -193,7 +192,6 @@ async fn replay(args: ReplayArgs, shutdown: &Shutdown) -> anyhow::Result<String>
             reasons: &reasons,
             to: args.to.as_deref(),
             is_repeated: args.from_beginning,
-            max_record_bytes: limit.and_then(|bytes| bytes.parse().ok()).unwrap_or(0),
         };
         let put_back = replay.run(args.dry_run, shutdown)?;
         Ok(put_back.text(settings.is_json))

@@ -14,7 +14,7 @@ use super::letters::{Letter, Letters};
 use super::{Settings, check_topic};
 use crate::error::Help;
 use crate::kafka::partitioner;
-use crate::kafka::producer::{self, Failure, Record, TransactionalProducer};
+use crate::kafka::producer::{self, Failure, NO_TIMESTAMP, Record, TransactionalProducer};
 use crate::kafka::reader::Extent;
 use crate::kafka::topics::Topics;
 use crate::model::dead_letter::{Origin, Reason};
@@ -35,7 +35,6 @@ pub(super) struct Replay<'a> {
     pub(super) to: Option<&'a str>,
     /// Whether what has been put back before is put back again.
     pub(super) is_repeated: bool,
-    pub(super) max_record_bytes: u64,
 }
 
 /// What has been put back, or would be.
@@ -64,7 +63,6 @@ impl Replay<'_> {
         let mut producer = TransactionalProducer::with_timeout(
             &self.settings.kafka,
             &format!("fireworks-dlq-{}", self.settings.topic),
-            self.max_record_bytes,
             (TIMEOUT.0 + expected).min(TIMEOUT.1),
             shutdown,
         )?;
@@ -79,10 +77,16 @@ impl Replay<'_> {
                         .send_offsets(&progress)
                         .map_err(Failure::into_error)?;
                 }
-                producer.commit().map_err(Failure::into_error)?;
                 Ok(put_back)
-            });
-        put_back.context("nothing was put back")
+            })
+            .context("nothing was put back")?;
+        match producer.commit() {
+            Ok(()) => Ok(put_back),
+            Err(Failure::Undecided(error)) => Err(error)
+                .context("it is not known whether the records were put back")
+                .help(|| "run it again when Kafka is back: what was put back is left alone".into()),
+            Err(failure) => Err(failure.into_error()).context("nothing was put back"),
+        }
     }
 
     fn from(&self, letters: &Letters, extent: &Extent) -> i64 {
@@ -174,7 +178,7 @@ fn restored<'a>(letter: &Letter<'a>, topic: &'a str, partition: i32) -> Option<R
         partition,
         key: letter.record.key,
         value: letter.record.value,
-        timestamp: letter.record.timestamp(),
+        timestamp: Some(letter.record.timestamp().unwrap_or(NO_TIMESTAMP)),
         headers: (!headers.is_empty()).then(|| producer::headers(headers)),
     })
 }

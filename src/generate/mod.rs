@@ -18,6 +18,7 @@ use anyhow::{Context, anyhow, bail};
 use crate::defaults;
 use crate::error::Help;
 use crate::kafka::config::{KafkaArgs, KafkaSettings};
+use crate::kafka::producer::TRANSACTION_TIMEOUT;
 use crate::kafka::topics::{CleanUp, Topic, Topics};
 use crate::metrics::{Metrics, MetricsArgs, Readiness};
 use crate::model::device::{self, Device};
@@ -32,6 +33,13 @@ use totals::Totals;
 /// Where many batches are due at once, a transaction takes them until it holds this many readings: enough to
 /// make its cost small, few enough to stay far below its timeout.
 const READINGS_PER_TRANSACTION: u64 = 50_000;
+
+/// What a reading beyond those adds to a transaction's timeout: many times what it takes to write one.
+const MICROS_PER_READING: u64 = 80;
+/// The largest batch: brokers let a transaction take 15 minutes unless they are told otherwise.
+const MAX_READINGS_PER_BATCH: u64 = 10_000_000;
+/// The longest interval.
+const MAX_INTERVAL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Write sensor readings to a topic, on a timetable or as fast as it goes.
 ///
@@ -134,6 +142,13 @@ impl Settings {
     fn readings_of(&self, batch: &Batch) -> u64 {
         batch.rows.unsigned_abs() * self.devices.len() as u64
     }
+
+    /// How long a transaction may stay open: longer, where a single batch takes longer to write.
+    fn transaction_timeout(&self) -> Duration {
+        let batch = u64::from(self.source.rows_per_batch) * self.devices.len() as u64;
+        let beyond = batch.saturating_sub(READINGS_PER_TRANSACTION);
+        TRANSACTION_TIMEOUT + Duration::from_micros(MICROS_PER_READING * beyond)
+    }
 }
 
 impl Args {
@@ -154,6 +169,21 @@ impl Args {
         if self.topic.is_empty() {
             bail!("invalid --topic: it is empty");
         }
+        let interval = Duration::from(source.interval);
+        if interval > MAX_INTERVAL {
+            bail!(
+                "invalid --interval {}: it is at most a year",
+                source.interval
+            );
+        }
+        let devices = devices(&source.devices)?;
+        let readings = u64::from(source.rows_per_batch) * devices.len() as u64;
+        if readings > MAX_READINGS_PER_BATCH {
+            return Err(anyhow!(
+                "a batch of {readings} readings does not fit into a transaction: {MAX_READINGS_PER_BATCH} do"
+            ))
+            .help(|| "lower --rows-per-batch or --devices".into());
+        }
         Ok(Settings {
             topic: self.topic,
             source: RateMicroBatch {
@@ -161,10 +191,10 @@ impl Args {
                 advance_millis: source.advance_millis_per_batch,
                 batches: source.batches,
             },
-            interval: source.interval.into(),
+            interval,
             start_timestamp,
             backfill: self.backfill.map_or(Duration::ZERO, Into::into),
-            devices: devices(&source.devices)?,
+            devices,
             seed: source.seed,
             partitions: source.partitions,
             kafka: self.kafka.settings()?,
@@ -178,6 +208,9 @@ fn devices(table: &str) -> anyhow::Result<Vec<Device>> {
     if let Ok(number) = table.parse::<u32>() {
         if number == 0 {
             bail!("invalid --devices 0: at least one device is needed");
+        }
+        if u64::from(number) > MAX_READINGS_PER_BATCH {
+            bail!("invalid --devices {number}: at most {MAX_READINGS_PER_BATCH} are possible");
         }
         return Ok(device::numbered(number));
     }

@@ -1,5 +1,7 @@
 //! Where a topic ends: its last committed reading.
 
+use anyhow::bail;
+
 use crate::kafka::config::KafkaSettings;
 use crate::kafka::reader::{Extent, Reader};
 use crate::model::event_time::EventTime;
@@ -35,12 +37,13 @@ pub(super) fn last_reading(
     // turns up in each partition, or its start is reached.
     while !extents.is_empty() {
         let from = |extent: &Extent| extent.end.saturating_sub(look).max(extent.start);
-        let ranges: Vec<_> = extents
-            .iter()
-            .map(|extent| (extent.partition, from(extent)))
-            .collect();
+        let tail = |extent: &Extent| Extent {
+            start: from(extent),
+            ..*extent
+        };
+        let tails: Vec<_> = extents.iter().map(tail).collect();
         let mut found = Vec::new();
-        reader.read(topic, &ranges, shutdown, |record| {
+        let is_whole = reader.read(topic, &tails, shutdown, |record| {
             if let Ok(reading) = Reading::decode(record.key, record.value) {
                 found.push(record.partition);
                 let row = LastRow {
@@ -53,8 +56,8 @@ pub(super) fn last_reading(
             }
             Ok(())
         })?;
-        if shutdown.is_requested() {
-            break;
+        if !is_whole {
+            bail!("interrupted while reading topic `{topic}`");
         }
         extents.retain(|extent| from(extent) > extent.start && !found.contains(&extent.partition));
         look = look.saturating_mul(8);

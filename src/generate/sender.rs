@@ -54,7 +54,12 @@ impl<'a> Sender<'a> {
             partition: partitioner::partition(device.id.as_bytes(), settings.partitions),
         });
         Ok(Sender {
-            producer: TransactionalProducer::new(&settings.kafka, &id, 0, shutdown)?,
+            producer: TransactionalProducer::with_timeout(
+                &settings.kafka,
+                &id,
+                settings.transaction_timeout(),
+                shutdown,
+            )?,
             settings,
             totals,
             columns: columns.collect(),

@@ -7,14 +7,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
-use std::ffi::CString;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rdkafka::bindings;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
@@ -23,7 +21,7 @@ use rdkafka::message::{BorrowedHeaders, BorrowedMessage, OwnedHeaders};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::client::{Context, is_transient};
+use super::client::{Context, is_transient, known_end};
 use super::config::KafkaSettings;
 use super::waiting::{Waiting, Waits};
 
@@ -277,6 +275,11 @@ impl GroupConsumer {
         }
     }
 
+    /// For how long this process was stopped, where that is not long over: then it was silent, not the brokers.
+    pub fn stopped_lately(&self) -> Option<Duration> {
+        self.waits.stopped_lately()
+    }
+
     /// A broker has answered.
     fn reached(&self) {
         if let Some(waiting) = self.cut_off.take() {
@@ -342,24 +345,8 @@ impl GroupConsumer {
     }
 
     /// The end of a started partition as the last fetch has told it, without asking; `None` before the first.
-    #[expect(
-        unsafe_code,
-        reason = "the wrapper only has the question that waits for the broker"
-    )]
     pub fn known_end(&self, partition: i32) -> Option<i64> {
-        let topic = CString::new(self.topic.as_str()).ok()?;
-        let (mut low, mut high) = (-1, -1);
-        // SAFETY: the client lives as long as `self`; the call reads the name and writes two numbers.
-        let answer = unsafe {
-            bindings::rd_kafka_get_watermark_offsets(
-                self.consumer.client().native_ptr(),
-                topic.as_ptr(),
-                partition,
-                &mut low,
-                &mut high,
-            )
-        };
-        (answer == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+        known_end(&self.consumer, &self.topic, partition)
     }
 
     /// What a transaction has to commit for these next offsets.

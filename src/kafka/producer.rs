@@ -96,7 +96,6 @@ pub struct TransactionalProducer {
     client: ThreadedProducer<Context>,
     settings: KafkaSettings,
     id: String,
-    max_record_bytes: u64,
     timeout: Duration,
     shutdown: Shutdown,
     /// Which cluster it belongs to: one that comes up empty at the same address is another.
@@ -119,30 +118,25 @@ impl fmt::Debug for TransactionalProducer {
 
 impl TransactionalProducer {
     /// Takes over the transactional id: whoever had it is fenced, and what it left open is aborted.
-    /// `max_record_bytes` is the largest record that will be sent.
     pub fn new(
         settings: &KafkaSettings,
         id: &str,
-        max_record_bytes: u64,
         shutdown: &Shutdown,
     ) -> anyhow::Result<TransactionalProducer> {
-        let timeout = TRANSACTION_TIMEOUT;
-        TransactionalProducer::with_timeout(settings, id, max_record_bytes, timeout, shutdown)
+        TransactionalProducer::with_timeout(settings, id, TRANSACTION_TIMEOUT, shutdown)
     }
 
     /// [`TransactionalProducer::new`], for transactions that may stay open for so long.
     pub fn with_timeout(
         settings: &KafkaSettings,
         id: &str,
-        max_record_bytes: u64,
         timeout: Duration,
         shutdown: &Shutdown,
     ) -> anyhow::Result<TransactionalProducer> {
         let mut producer = TransactionalProducer {
-            client: client(settings, id, max_record_bytes, timeout)?,
+            client: client(settings, id, timeout)?,
             settings: settings.clone(),
             id: id.to_owned(),
-            max_record_bytes,
             timeout,
             shutdown: shutdown.clone(),
             cluster: None,
@@ -291,12 +285,7 @@ impl TransactionalProducer {
     /// A new client with the same transactional id, when Kafka is back.
     fn renew(&mut self) -> Result<(), Failure> {
         let waiting = self.settings.waits().begin("the transactional id");
-        let client = client(
-            &self.settings,
-            &self.id,
-            self.max_record_bytes,
-            self.timeout,
-        );
+        let client = client(&self.settings, &self.id, self.timeout);
         self.client = client.map_err(Failure::Fatal)?;
         if let Err(error) = self.take_over(None) {
             return Err(if self.shutdown.is_requested() {
@@ -320,10 +309,14 @@ impl TransactionalProducer {
         };
         // The client tells the cluster that it heard of last: let it hear of the one that is there now.
         let client = self.client.client();
-        let now = client
-            .fetch_metadata(None, ANSWER_DEADLINE)
-            .ok()
-            .and_then(|_| client.fetch_cluster_id(ANSWER_DEADLINE));
+        let waiting = self.settings.waits().begin("the name of the cluster");
+        let now = match client.fetch_metadata(None, ANSWER_DEADLINE) {
+            Ok(_) => {
+                waiting.answered();
+                client.fetch_cluster_id(ANSWER_DEADLINE)
+            }
+            Err(_) => None,
+        };
         match now {
             Some(now) if now != *before => Err(anyhow!(
                 "the Kafka at `{}` is not the one it was before (cluster {now}, not {before}): what was written is gone",
@@ -430,19 +423,15 @@ impl TransactionalProducer {
 fn client(
     settings: &KafkaSettings,
     id: &str,
-    max_record_bytes: u64,
     timeout: Duration,
 ) -> anyhow::Result<ThreadedProducer<Context>> {
     let timeout_ms = timeout.as_millis().to_string();
-    // The client's limit counts the record with its overhead; the broker's own limit is the one that matters.
-    let max_bytes = max_record_bytes
-        .saturating_add(64 * 1024)
-        .clamp(1_000_000, 1_000_000_000)
-        .to_string();
     let config = settings.role(&[
         ("transactional.id", id),
         ("transaction.timeout.ms", &timeout_ms),
-        ("message.max.bytes", &max_bytes),
+        // The broker's limit is the one that matters: it counts what is left of a batch when it is compressed,
+        // and what came in under it must go out again.
+        ("message.max.bytes", "1000000000"),
         // Batches fill for this long; a commit sends what there is at once.
         ("linger.ms", "5"),
         ("compression.type", "lz4"),

@@ -1,7 +1,7 @@
 //! Reading partitions from an offset to their end, without a group: for the state, and for finding where
 //! a topic ends. All calls block; they belong on plain threads.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
+use rustc_hash::FxBuildHasher;
 
-use super::client::{ANSWER_DEADLINE, Context, is_transient};
+use super::client::{ANSWER_DEADLINE, Context, is_transient, known_end};
 use super::config::KafkaSettings;
 use super::group::Progress;
 use super::headers;
@@ -250,24 +251,28 @@ impl Reader {
         })
     }
 
-    /// Reads committed records from the given offsets to the partitions' ends, in the order of each.
+    /// Reads the committed records of these extents, in the order of each partition, and none behind them.
     /// Returns `false` where it was interrupted.
+    ///
+    /// A leader that has just been chosen may know less than the one that told the end: a partition is done
+    /// where its last fetch has seen that end, not where the client first calls it an end.
     pub fn read(
         &self,
         topic: &str,
-        from: &[(i32, i64)],
+        extents: &[Extent],
         shutdown: &Shutdown,
         mut each: impl FnMut(Stored<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<bool> {
-        let mut list = TopicPartitionList::with_capacity(from.len());
-        for &(partition, offset) in from {
-            list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+        let mut list = TopicPartitionList::with_capacity(extents.len());
+        let mut ends: HashMap<i32, i64, FxBuildHasher> = HashMap::default();
+        for extent in extents.iter().filter(|extent| extent.start < extent.end) {
+            list.add_partition_offset(topic, extent.partition, Offset::Offset(extent.start))?;
+            ends.insert(extent.partition, extent.end);
         }
         self.committed
             .assign(&list)
             .with_context(|| format!("failed to read topic `{topic}`"))?;
-        let mut open: HashSet<i32> = from.iter().map(|(partition, _)| *partition).collect();
-        while !open.is_empty() {
+        while !ends.is_empty() {
             if shutdown.is_requested() {
                 self.committed.unassign()?;
                 return Ok(false);
@@ -276,9 +281,24 @@ impl Reader {
             let polled = self.committed.poll(Duration::ZERO);
             match polled.or_else(|| self.committed.poll(POLL)) {
                 None => {}
-                Some(Ok(message)) => each(stored(&message))?,
+                Some(Ok(message)) => {
+                    let (partition, offset) = (message.partition(), message.offset());
+                    // One that was done before is still fetched from.
+                    let Some(&end) = ends.get(&partition) else {
+                        continue;
+                    };
+                    if offset < end {
+                        each(stored(&message))?;
+                    }
+                    if offset + 1 >= end {
+                        ends.remove(&partition);
+                    }
+                }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    open.remove(&partition);
+                    let known = known_end(&self.committed, topic, partition);
+                    if ends.get(&partition).is_some_and(|end| known >= Some(*end)) {
+                        ends.remove(&partition);
+                    }
                 }
                 Some(Err(error)) if is_transient(&error) => {
                     tracing::debug!(%error, topic, "still reading")

@@ -117,9 +117,10 @@ impl Topics {
     /// Makes sure that the topic exists and fits; creates it where it doesn't. Returns its number of
     /// partitions.
     pub async fn ensure(&self, topic: &Topic) -> anyhow::Result<i32> {
-        let Some(partitions) = self.partitions(&topic.name).await? else {
-            self.create(topic).await?;
-            return Ok(topic.partitions.unwrap_or(1));
+        let partitions = match self.partitions(&topic.name).await? {
+            Some(partitions) => partitions,
+            // Another process may be faster, and want another number.
+            None => self.create(topic).await?,
         };
         if let Some(expected) = topic.partitions
             && expected != partitions
@@ -129,6 +130,9 @@ impl Topics {
                 topic.name
             ))
             .help(|| topic.partitions_remedy(partitions));
+        }
+        if let Some(wanted) = topic.max_message_bytes {
+            self.warn_of_limit(&topic.name, wanted).await?;
         }
         if topic.clean_up == CleanUp::Compact {
             let policy = self.config(&topic.name, "cleanup.policy").await?;
@@ -144,7 +148,22 @@ impl Topics {
         Ok(partitions)
     }
 
-    async fn create(&self, topic: &Topic) -> anyhow::Result<()> {
+    /// Says so where a topic that was there takes smaller records than may have to go there.
+    async fn warn_of_limit(&self, topic: &str, wanted: u64) -> anyhow::Result<()> {
+        let limit = self.config(topic, "max.message.bytes").await?;
+        let limit = limit.and_then(|bytes| bytes.parse::<u64>().ok());
+        if limit.is_some_and(|limit| limit < wanted) {
+            tracing::warn!(
+                topic,
+                max_message_bytes = limit,
+                "the largest records will not fit: set max.message.bytes={wanted} on the topic"
+            );
+        }
+        Ok(())
+    }
+
+    /// Returns how many partitions it has now.
+    async fn create(&self, topic: &Topic) -> anyhow::Result<i32> {
         let config = topic.config();
         let replication = TopicReplication::Fixed(-1); // as the broker's default.replication.factor says
         let mut new = NewTopic::new(&topic.name, topic.partitions.unwrap_or(1), replication);
@@ -158,32 +177,33 @@ impl Topics {
             .await
             .with_context(|| format!("failed to create topic `{}`", topic.name))?;
         match results.into_iter().next() {
-            // Another process was faster: what it made is what we would have made.
-            Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {}
+            Some(Ok(_)) => tracing::info!(
+                topic = topic.name,
+                partitions = topic.partitions.unwrap_or(1),
+                "created topic"
+            ),
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {}
             Some(Err((name, code))) => bail!("failed to create topic `{name}`: {code}"),
             None => bail!(
                 "failed to create topic `{}`: the broker did not answer for it",
                 topic.name
             ),
         }
-        tracing::info!(
-            topic = topic.name,
-            partitions = topic.partitions.unwrap_or(1),
-            "created topic"
-        );
         self.appeared(&topic.name).await
     }
 
     /// Waits until a topic that was just created can be seen.
-    async fn appeared(&self, name: &str) -> anyhow::Result<()> {
+    async fn appeared(&self, name: &str) -> anyhow::Result<i32> {
         let deadline = Instant::now() + ANSWER_DEADLINE;
-        while self.partitions(name).await?.is_none() {
-            if Instant::now() > deadline {
-                bail!("topic `{name}` was created, but the brokers do not show it");
+        loop {
+            match self.partitions(name).await? {
+                Some(partitions) => return Ok(partitions),
+                None if Instant::now() > deadline => {
+                    bail!("topic `{name}` was created, but the brokers do not show it")
+                }
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Ok(())
     }
 
     /// The value of one setting of a topic.

@@ -16,6 +16,11 @@ const TICK: Duration = Duration::from_millis(100);
 /// What a tick may take on a busy machine; one that took longer was a stop, and counts as this much.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
 
+/// A tick that took this long was no busy machine: the process was stopped.
+const SURELY_STOPPED: Duration = Duration::from_secs(5);
+/// For how long that is remembered: what follows from it shows within seconds.
+const LATELY: Duration = Duration::from_secs(30);
+
 /// The waits of all clients with the same settings. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Waits(Arc<Inner>);
@@ -26,7 +31,16 @@ struct Inner {
     has_thread: AtomicBool,
     /// Milliseconds that this process was awake since the thread began.
     awake: AtomicU64,
+    ticks: Mutex<Ticks>,
     state: Mutex<State>,
+}
+
+/// When the thread has looked last, and whether it was kept from it.
+#[derive(Debug, Default)]
+struct Ticks {
+    last: Option<Instant>,
+    /// For how long the process was stopped last, and when that was over.
+    stop: Option<(Duration, Instant)>,
 }
 
 /// What is waited for, and what has been said about it.
@@ -76,6 +90,7 @@ impl Waits {
             bootstrap_servers: bootstrap_servers.to_owned(),
             has_thread: AtomicBool::new(false),
             awake: AtomicU64::new(0),
+            ticks: Mutex::default(),
             state: Mutex::default(),
         }))
     }
@@ -100,6 +115,14 @@ impl Waits {
         self.0.state().told.is_some()
     }
 
+    /// For how long this process was stopped, where that is not long over.
+    pub fn stopped_lately(&self) -> Option<Duration> {
+        // The thread that counts may be the last to go on.
+        let (_, stop) = self.0.tick(Instant::now());
+        stop.filter(|(_, over)| over.elapsed() < LATELY)
+            .map(|(length, _)| length)
+    }
+
     fn ensure_thread(&self) {
         if self.0.has_thread.swap(true, Ordering::AcqRel) {
             return;
@@ -116,16 +139,31 @@ impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
     }
+
+    /// How long it is since the last look, and the last stop.
+    fn tick(&self, now: Instant) -> (Duration, Option<(Duration, Instant)>) {
+        let mut ticks = self.ticks.lock().expect("no holder of this lock panics");
+        ticks.tick(now)
+    }
+}
+
+impl Ticks {
+    fn tick(&mut self, now: Instant) -> (Duration, Option<(Duration, Instant)>) {
+        let since = now - self.last.replace(now).unwrap_or(now);
+        if since >= SURELY_STOPPED {
+            self.stop = Some((since, now));
+        }
+        (since, self.stop)
+    }
 }
 
 /// The thread: counts, and tells, until the last of the clients has gone.
 fn watch(inner: &Weak<Inner>) {
-    let mut last = Instant::now();
     loop {
         std::thread::sleep(TICK);
         let Some(inner) = inner.upgrade() else { return };
-        let tick = last.elapsed().min(LONGEST_TICK).as_millis() as u64;
-        last = Instant::now();
+        let (tick, _) = inner.tick(Instant::now());
+        let tick = tick.min(LONGEST_TICK).as_millis() as u64;
         let now = inner.awake.fetch_add(tick, Ordering::AcqRel) + tick;
         let news = inner.state().news(now);
         let bootstrap_servers = &inner.bootstrap_servers;
@@ -195,6 +233,17 @@ mod tests {
         let after = Duration::from_millis(10_000);
         assert_eq!(state.news(11_000), Some(News::Answer { after }));
         assert_eq!(state.news(12_000), None);
+    }
+
+    #[test]
+    fn a_tick_of_many_seconds_was_a_stop_of_the_process() {
+        let (mut ticks, start) = (Ticks::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(ticks.tick(at(0)), (Duration::ZERO, None));
+        assert_eq!(ticks.tick(at(2)), (Duration::from_secs(2), None));
+        let stop = Some((Duration::from_secs(13), at(15)));
+        assert_eq!(ticks.tick(at(15)), (Duration::from_secs(13), stop));
+        assert_eq!(ticks.tick(at(16)), (Duration::from_secs(1), stop));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "every suite uses some of it")]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -283,23 +284,39 @@ pub fn uncommitted(topic: &str) -> Vec<Record> {
     read(kafka(), topic, "read_uncommitted")
 }
 
+/// What there is when it begins: a topic that is written to all the time is never seen to end.
 fn read(kafka: &str, topic: &str, isolation: &str) -> Vec<Record> {
     let consumer = consumer(kafka, isolation);
-    let partitions = partitions_at(kafka, topic);
     let mut list = TopicPartitionList::new();
-    for partition in 0..partitions {
+    let mut open = BTreeMap::new();
+    for partition in 0..partitions_at(kafka, topic) {
+        let (_, end) = consumer
+            .fetch_watermarks(topic, partition, DEADLINE)
+            .unwrap();
         list.add_partition_offset(topic, partition, Offset::Beginning)
             .unwrap();
+        open.insert(partition, end);
     }
     consumer.assign(&list).unwrap();
-    let (mut records, mut open) = (Vec::new(), partitions);
+    let mut records = Vec::new();
     let deadline = Instant::now() + DEADLINE;
-    while open > 0 {
+    while !open.is_empty() {
         assert!(Instant::now() < deadline, "topic `{topic}` has no end");
         match consumer.poll(Duration::from_millis(100)) {
             None => {}
-            Some(Ok(message)) => records.push(record(&message)),
-            Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+            Some(Ok(message)) => {
+                let (partition, offset) = (message.partition(), message.offset());
+                let end = open.get(&partition).copied().unwrap_or_default();
+                if offset < end {
+                    records.push(record(&message));
+                }
+                if offset + 1 >= end {
+                    open.remove(&partition);
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                open.remove(&partition);
+            }
             Some(Err(error)) => panic!("failed to read `{topic}`: {error}"),
         }
     }
