@@ -47,6 +47,8 @@ pub(super) struct Restored {
     pub(super) partition: i32,
     /// The input offset to go on from.
     pub(super) offset: i64,
+    /// Whether that is elsewhere than the group has committed, because `--on-lost-offset` says so.
+    pub(super) is_elsewhere: bool,
     pub(super) processor: Processor,
     /// Whether the state says whose it is.
     pub(super) has_owner: bool,
@@ -202,6 +204,7 @@ fn restore(
         restored.push(Restored {
             partition,
             offset,
+            is_elsewhere: committed.map_or(store.has_owner, |committed| committed != offset),
             processor,
             has_owner: store.has_owner,
         });

@@ -320,7 +320,15 @@ impl Worker {
                 self.shared.held.restored(restored.partition, took);
                 self.work.partitions.insert(restored.partition, running);
                 self.consumer.start(restored.partition, restored.offset)?;
-                if let Some(until_end) = &self.shared.until_end
+                if restored.is_elsewhere {
+                    // Whoever comes next must not be asked again.
+                    self.work.begun.get_or_insert_with(Instant::now);
+                    let moved = self
+                        .work
+                        .output
+                        .consumed(restored.partition, restored.offset);
+                    moved.map_err(Failure::into_error)?;
+                } else if let Some(until_end) = &self.shared.until_end
                     && restored.offset >= until_end.end(restored.partition)
                 {
                     until_end.reached(&[restored.partition]);
