@@ -16,14 +16,20 @@ demo: ## build and run the whole pipeline in one process: http://localhost:8080
 test: ## run every test that needs no Docker, on the embedded broker
 	$(CARGO) test --locked $(ARGS)
 
+# The suites that need a Kafka: each runs on the embedded broker in `make test`, and on any other here.
+SUITES := adversarial brownian chaos crashes dashboard_load demo dlq generate group metrics protocol state
 .PHONY: test-kafka
-test-kafka: ## run the same suites on the Kafka at FIREWORKS_TEST_BOOTSTRAP_SERVERS
+test-kafka: ## run the suites that need a Kafka on the one at FIREWORKS_TEST_BOOTSTRAP_SERVERS
 	@test -n "$$FIREWORKS_TEST_BOOTSTRAP_SERVERS" || { echo 'set FIREWORKS_TEST_BOOTSTRAP_SERVERS=HOST:PORT first'; exit 2; }
-	$(CARGO) test --locked --test '*' $(ARGS)
+	$(CARGO) test --locked $(addprefix --test ,$(SUITES)) $(ARGS)
 
 .PHONY: chaos
 chaos: ## kill, stop, add and remove processes and take brokers away for five minutes: every step once all the same
 	FIREWORKS_CHAOS_SECONDS=$${FIREWORKS_CHAOS_SECONDS:-300} $(CARGO) test --locked --test chaos $(ARGS) -- --nocapture
+
+.PHONY: chaos-kafka
+chaos-kafka: ## the same on three Apache Kafka brokers of its own (needs Java 17 and Maven)
+	KAFKA_BROKERS=3 tests/kafka/run $(MAKE) chaos
 
 .PHONY: fuzz
 fuzz: ## fuzz the broker and the decoders, FUZZ_SECONDS (30) each
