@@ -112,31 +112,51 @@ fn three_processes_write_what_a_demo_writes_byte_for_byte() {
         &devices,
     ];
     let demo = demo(&[&["--backfill", "0s"][..], &source].concat());
-    let readings = unique("three");
-    let output = format!("{readings}.markov");
-    succeed(&[&["generate", "--topic", &readings][..], &source].concat());
-    succeed(&[
-        "brownian",
-        "--input",
-        &readings,
-        "--output",
-        &output,
-        "--group",
-        &readings,
-        "--until-end",
-    ]);
-
     let expected = 2 * 150 * 4;
-    let steps = wait_for("the demo's steps", || {
-        let steps = committed_at(&demo.kafka, "markov");
-        (steps.len() >= expected).then_some(steps)
-    });
+    let steps_at = |kafka: &str, topic: &str| {
+        wait_for("every step", || {
+            let steps = committed_at(kafka, topic);
+            (steps.len() >= expected).then_some(steps)
+        })
+    };
+    let steps = steps_at(&demo.kafka, "markov");
     assert_eq!(steps.len(), expected);
-    assert_eq!(
-        by_device(&committed_at(&demo.kafka, "readings")),
-        by_device(&committed(&readings))
-    );
-    assert_eq!(by_device(&steps), by_device(&committed(&output)));
+
+    // On the Kafka under test, and on an embedded broker that is a process as well.
+    let broker = start(&["broker", "--listen", "127.0.0.1:0"]);
+    let embedded = wait_for("the broker's address", || {
+        let log = broker.stderr();
+        let (_, rest) = log.split_once("Kafka protocol on ")?;
+        Some(rest.split_once(',')?.0.to_owned())
+    });
+    for kafka in [kafka(), &embedded] {
+        let readings = unique("three");
+        let markov = format!("{readings}.markov");
+        let stage =
+            |arguments: &[&str]| start(&[arguments, &["--bootstrap-servers", kafka]].concat());
+        let generate = stage(&[&["generate", "--topic", &readings][..], &source].concat());
+        let names = [
+            "--input", &readings, "--output", &markov, "--group", &readings,
+        ];
+        let _brownian = stage(&[&["brownian"][..], &names].concat());
+        let dashboard = stage(&["dashboard", "--topic", &markov, "--listen", "127.0.0.1:0"]);
+        let written = steps_at(kafka, &markov);
+        assert!(generate.wait().status.success());
+        assert_eq!(by_device(&steps), by_device(&written));
+        assert_eq!(
+            by_device(&committed_at(&demo.kafka, "readings")),
+            by_device(&committed_at(kafka, &readings))
+        );
+        let page = wait_for("the page's address", || {
+            let log = dashboard.stderr();
+            let (_, rest) = log.split_once("http://localhost:")?;
+            let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            Some(format!("127.0.0.1:{port}"))
+        });
+        wait_for("every step to be seen at the dashboard", || {
+            (snapshot(&page)["now"]["records"] == expected).then_some(())
+        });
+    }
 }
 
 #[test]

@@ -58,11 +58,13 @@ fn what_the_readme_says_to_try_works() {
             .unwrap_or("sh");
         let ends = line.contains("--batches")
             || line.contains("--until-end")
+            || line.contains(" dlq ")
             || line.contains("completions");
         match program {
             "kcat" if !has_kcat => continue,
             "cargo" => continue,
             "fireworks" if !ends => {
+                let line = line.replace("127.0.0.1:9464", "127.0.0.1:0");
                 let words: Vec<_> = line.split(' ').skip(1).collect();
                 let mut process = start_with(
                     &words,

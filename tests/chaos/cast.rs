@@ -206,6 +206,23 @@ impl Cast {
         }
     }
 
+    /// Lets a stopped process go on; its name, if it is still there. One that was replaced before it had taken its
+    /// transactional ids over does so now, and fences whoever has its name meanwhile.
+    pub fn thaw(&mut self, id: u32) -> Option<String> {
+        let found = |actor: &&mut Actor| actor.process.id() == id;
+        let actor = self.instances.iter_mut().find(found)?;
+        let is_newcomer = actor.is_replaced
+            && actor
+                .stopped
+                .is_some_and(|stopped| stopped - actor.begun < BIRTH);
+        actor.thaw();
+        let name = actor.name.clone();
+        for other in &mut self.instances {
+            other.may_be_fenced |= is_newcomer && other.name == name;
+        }
+        Some(name)
+    }
+
     /// A broker is away.
     pub fn kafka_is_away(&mut self) {
         self.away = Some(Instant::now());

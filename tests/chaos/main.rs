@@ -74,6 +74,7 @@ fn summary(
         .iter()
         .map(|(strike, count)| format!("{} {count}", strike.name()))
         .collect();
+    let lines: Vec<_> = counts.chunks(6).map(|line| line.join(", ")).collect();
     let late = strikes.stranger.late.len();
     format!(
         "
@@ -87,7 +88,7 @@ chaos for {seconds} s with seed {seed}, on {}
                 undisturbed run gives them",
         strikes.brokers.name(),
         strikes.counts.values().sum::<usize>(),
-        counts.join(", "),
+        lines.join(",\n                "),
         strikes.kills_inside_a_transaction,
         verdict.aborted,
         cast.fenced,

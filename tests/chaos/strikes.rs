@@ -228,13 +228,7 @@ impl Strikes {
                     }
                 }
                 Later::Thaw(id) => {
-                    let found = cast
-                        .instances
-                        .iter_mut()
-                        .find(|actor| actor.process.id() == id);
-                    if let Some(actor) = found {
-                        actor.thaw();
-                        let name = actor.name.clone();
+                    if let Some(name) = cast.thaw(id) {
                         cast.tell(&format!("{name}: continued"));
                     }
                 }
