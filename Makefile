@@ -44,6 +44,10 @@ test-clients: ## check the embedded broker with kcat, kafka-python, confluent-ka
 	$(CARGO) build --locked
 	tests/clients/run
 
+.PHONY: test-clean
+test-clean: ## make demo and make test as a newcomer types them, on a bare Debian (needs root and debootstrap)
+	tests/clean/run
+
 .PHONY: test-browser
 test-browser: ## look at the page in a headless Chromium
 	$(CARGO) build --locked

@@ -320,9 +320,13 @@ fn a_second_signal_ends_it_at_once_with_130() {
 fn a_signal_before_a_broker_was_found_ends_it_at_once() {
     for command in ["generate", "brownian", "dashboard"] {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        silent.set_nonblocking(true).unwrap();
         let address = silent.local_addr().unwrap().to_string();
-        let process = start(&[command, "--bootstrap-servers", &address]);
-        let (_connection, _) = silent.accept().unwrap();
+        let process = start_with(
+            &[command, "--bootstrap-servers", &address],
+            &[("FIREWORKS_LISTEN", "127.0.0.1:0")],
+        );
+        let _connection = wait_for("its connection", || silent.accept().ok());
         process.signal(Signal::TERM);
         let outcome = process.wait();
         assert_eq!(
