@@ -324,6 +324,8 @@ impl Strikes {
             return;
         };
         let pause = self.random.millis(from, to);
+        // One that has been replaced before has its successor, or will have.
+        let is_replaced = is_replaced && !actor.is_replaced();
         cast.tell(&format!(
             "{}: stopped for {:.1} s{}",
             actor.name,
