@@ -12,15 +12,24 @@ pub const PRODUCE_FRAME_BYTES: usize = 100 * 1024 * 1024;
 pub const OTHER_FRAME_BYTES: usize = 2 * 1024 * 1024;
 /// Requests up to this length are read without asking; longer ones share [`FRAMES_BYTES`].
 pub const SMALL_FRAME_BYTES: usize = 64 * 1024;
-/// What all requests longer than [`SMALL_FRAME_BYTES`] may hold together (`queued.max.request.bytes`).
+/// Longer requests than this come one at a time: more than one batch of the default size for each partition
+/// of a busy producer.
+pub const USUAL_FRAME_BYTES: usize = 2 * 1024 * 1024;
+/// What all requests longer than [`SMALL_FRAME_BYTES`] may hold together (`queued.max.request.bytes`). Room for
+/// one of [`PRODUCE_FRAME_BYTES`] is set aside in it.
 pub const FRAMES_BYTES: usize = 256 * 1024 * 1024;
 /// Array elements in one request, counted before anything is allocated for them.
 pub const REQUEST_ELEMENTS: usize = 100_000;
+
+/// The longest answer: the largest batch there can be, and what is said about it.
+pub const ANSWER_BYTES: usize = 128 * 1024 * 1024;
 
 /// A connection without a request is closed after this (`connections.max.idle.ms`).
 pub const IDLE: Duration = Duration::from_secs(600);
 /// A request that has begun, and an answer that is being written, must get on within this.
 pub const STALL: Duration = Duration::from_secs(30);
+/// A long request gets [`STALL`] once, and beyond it must come at this rate: a loopback does a thousand times more.
+pub const FRAME_BYTES_PER_SECOND: f64 = 1024.0 * 1024.0;
 
 /// The longest a fetch may wait for data, whatever it asks for.
 pub const FETCH_WAIT: Duration = Duration::from_secs(60);

@@ -19,6 +19,7 @@ use super::refusal::Refusal;
 use super::settings::Settings;
 use super::topics::Topics;
 use super::transactions::{Ended, ProducerId, Transactions};
+use super::wire::frame::Budget;
 
 /// This broker as clients see it.
 #[derive(Clone, Debug)]
@@ -40,7 +41,7 @@ pub struct Core {
     pub clock: Clock,
     pub node: Node,
     /// Long requests take from this what they hold.
-    pub frames: Semaphore,
+    pub frames: Budget,
     /// Batches are decompressed by so many at a time.
     pub decompressions: Semaphore,
 }
@@ -51,7 +52,7 @@ impl Core {
             state: Mutex::new(State::new(settings.retention_bytes)),
             clock: Clock::start(),
             node,
-            frames: Semaphore::new(limits::FRAMES_BYTES),
+            frames: Budget::default(),
             decompressions: Semaphore::new(limits::DECOMPRESSIONS),
         }
     }
