@@ -4,6 +4,7 @@
 //! looked, and woken by whatever changes them: an append, a commit, an abort, a deletion. Sessions are
 //! declined with session id 0, so every request names all it wants.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +62,9 @@ pub async fn fetch(call: &Call<'_>, request: &FetchRequest) -> Answer {
 fn reply(call: &Call<'_>, error: Option<ResponseError>, topics: Vec<TopicAnswer>) -> Answer {
     let mut pieces = call.pieces(FetchResponse::header_version(call.version));
     fetch_response::encode(&mut pieces, call.version, error, topics);
-    Answer::Reply(pieces.framed())
+    pieces
+        .framed()
+        .map_or(Answer::Close(super::TOO_LONG), Answer::Reply)
 }
 
 /// Reads what is there. Where it is too little, the waiter is registered.
@@ -81,6 +84,7 @@ fn look(
         failed: false,
     };
     let mut names = Vec::new();
+    let mut seen = HashSet::new();
     for topic in &request.topics {
         let (name, missing) = if version >= TOPIC_IDS {
             (
@@ -96,6 +100,9 @@ fn look(
         let name = name.map(str::to_owned);
         let mut answers = Vec::new();
         for wanted in &topic.partitions {
+            if !seen.insert((topic.topic.as_str(), topic.topic_id, wanted.partition)) {
+                continue;
+            }
             let answer = match &name {
                 None => PartitionAnswer::refused(wanted.partition, missing),
                 Some(name) => read(

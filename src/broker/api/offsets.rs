@@ -1,5 +1,7 @@
 //! OffsetCommit and OffsetFetch.
 
+use std::collections::HashSet;
+
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -14,7 +16,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::Call;
+use super::{Call, distinct};
 use crate::broker::groups::check_id;
 use crate::broker::groups::offsets::Committed;
 use crate::broker::groups::requests::Caller;
@@ -114,7 +116,7 @@ type Fetched = (i32, i64, i32, String, i16);
 pub fn offset_fetch(call: &Call<'_>, request: &OffsetFetchRequest) -> OffsetFetchResponse {
     let state = call.core.state();
     if call.version >= SEVERAL_GROUPS {
-        let groups = request.groups.iter().map(|group| {
+        let groups = distinct(&request.groups, |group| group.group_id.as_str()).map(|group| {
             let wanted = group.topics.as_ref();
             let wanted = wanted.map(|topics| {
                 topics
@@ -176,10 +178,14 @@ fn fetch(
         }
     };
     if let Some(wanted) = wanted {
+        let mut seen = HashSet::new();
         let topics = wanted.into_iter().map(|(name, indexes)| {
+            let indexes = indexes
+                .iter()
+                .filter(|index| seen.insert((name.as_str(), **index)));
             (
                 name.clone(),
-                indexes.iter().map(|index| fetch(name, *index)).collect(),
+                indexes.map(|index| fetch(name, *index)).collect(),
             )
         });
         return Ok(topics.collect());
