@@ -94,10 +94,12 @@ impl Member {
         }
     }
 
-    /// Answers a sync, if one waits.
-    pub fn answer_sync(&mut self, answer: SyncAnswer) {
-        if let Some(waiting) = self.sync.take() {
-            waiting.send(answer).ok();
-        }
+    /// Answers a sync, if one waits; says whether one did.
+    pub fn answer_sync(&mut self, answer: SyncAnswer) -> bool {
+        let Some(waiting) = self.sync.take() else {
+            return false;
+        };
+        waiting.send(answer).ok();
+        true
     }
 }

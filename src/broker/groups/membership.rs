@@ -236,7 +236,6 @@ impl Membership {
         member.answer_join(Err(fenced));
         member.answer_sync(Err(ResponseError::FencedInstanceId));
         let id = new_member_id(join.instance_id.as_deref().unwrap_or_default());
-        let says_the_same = member.protocols == join.protocols;
         let led = self.leader.as_deref() == Some(old_id);
         member.id.clone_from(&id);
         member.update(join);
@@ -252,8 +251,9 @@ impl Membership {
         if led {
             self.leader = Some(id.clone());
         }
-        if self.phase == Phase::Stable && says_the_same {
-            // Nothing has changed for the others. A client that can't be told to skip the assignment must
+        if self.phase == Phase::Stable && self.choose_protocol() == self.protocol {
+            // Nothing has changed for the others, whatever it says of itself now: only another protocol would
+            // need another assignment, as in Kafka's `updateStaticMemberAndRebalance`. A client that can't be told to skip the assignment must
             // not take itself for the leader, so it is told the old id leads, as in Kafka.
             let mut joined = self.joined(&id, led && join.may_skip_assignment);
             if led && !join.may_skip_assignment {
@@ -305,6 +305,7 @@ impl Membership {
                 let assignment = assignments.remove(&member.id).unwrap_or_default();
                 member.assignment = Bytes::copy_from_slice(&assignment);
             }
+            // Those who have yet to fetch their part are waited for until the deadline, as before.
             self.phase = Phase::Stable;
         }
         if self.phase == Phase::Stable {
@@ -336,8 +337,9 @@ impl Membership {
                 protocol: self.protocol.clone(),
                 assignment: member.assignment.clone(),
             };
-            member.answer_sync(Ok(synced));
-            member.touch(now);
+            if member.answer_sync(Ok(synced)) {
+                member.touch(now);
+            }
         }
     }
 
