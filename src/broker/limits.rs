@@ -43,12 +43,16 @@ pub const DECOMPRESSIONS: usize = 2;
 
 /// Partitions of all topics together.
 pub const PARTITIONS: usize = 4096;
-/// Groups, counting those that hold only offsets.
+/// Groups, counting those that hold only offsets: of these the one that committed longest ago goes for a new one.
 pub const GROUPS: usize = 4096;
 /// Members of one group (`group.max.size`), counting those that have only been given an id.
 pub const GROUP_MEMBERS: usize = 1000;
 /// Bytes that a member's protocols, or its assignment, may hold.
 pub const MEMBER_BYTES: usize = 1024 * 1024;
+/// What the members and offsets of all groups may hold together.
+pub const GROUPS_BYTES: usize = 64 * 1024 * 1024;
+/// Groups whose offsets one transaction may cover: a pipeline has one.
+pub const GROUPS_PER_TRANSACTION: usize = 100;
 /// The most bytes of metadata beside a committed offset (`offset.metadata.max.bytes`).
 pub const OFFSET_METADATA_BYTES: usize = 4096;
 /// Transactional ids.

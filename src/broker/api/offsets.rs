@@ -17,7 +17,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::{Call, distinct};
-use crate::broker::groups::check_id;
+use crate::broker::groups::check_any_id;
 use crate::broker::groups::offsets::Committed;
 use crate::broker::groups::requests::Caller;
 use crate::broker::limits;
@@ -54,9 +54,9 @@ pub fn offset_commit(call: &Call<'_>, request: &OffsetCommitRequest) -> OffsetCo
                     partition.committed_leader_epoch,
                     metadata,
                 )?;
-                let group = state.groups.get_or_create(&request.group_id)?;
-                group.offsets.commit(&topic.name, index, position);
-                Ok(())
+                let place = (topic.name.as_str(), index);
+                let groups = &mut state.groups;
+                groups.commit(&request.group_id, None, place, position, call.now)
             });
             OffsetCommitResponsePartition::default()
                 .with_partition_index(partition.partition_index)
@@ -77,7 +77,7 @@ fn check_commit(
     caller: Caller<'_>,
     generation: i32,
 ) -> Result<(), ResponseError> {
-    check_id(group_id)?;
+    check_any_id(group_id)?;
     match state.groups.get_mut(group_id) {
         Some(group) => {
             group.membership.check_commit(caller, generation)?;
@@ -154,7 +154,7 @@ fn fetch(
     wanted: Option<Vec<(&TopicName, &Vec<i32>)>>,
     require_stable: bool,
 ) -> Result<Vec<(TopicName, Vec<Fetched>)>, ResponseError> {
-    check_id(group_id)?;
+    check_any_id(group_id)?;
     let offsets = state.groups.get(group_id).map(|group| &group.offsets);
     let fetch = |topic: &str, index: i32| -> Fetched {
         if require_stable && offsets.is_some_and(|offsets| offsets.is_unstable(topic, index)) {

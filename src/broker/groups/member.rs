@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::requests::{Join, JoinAnswer, SyncAnswer};
+use super::requests::{Join, JoinAnswer, SyncAnswer, member_bytes};
 use crate::broker::clock::Now;
 use crate::broker::limits;
 
@@ -55,6 +55,15 @@ impl Member {
         self.session_timeout = join.session_timeout;
         self.rebalance_timeout = join.rebalance_timeout;
         self.protocols.clone_from(&join.protocols);
+    }
+
+    /// What it occupies, its assignment left out.
+    pub fn bytes(&self) -> usize {
+        member_bytes(
+            self.instance_id.as_deref(),
+            &self.client_id,
+            &self.protocols,
+        )
     }
 
     pub fn metadata(&self, protocol: &str) -> Bytes {

@@ -19,7 +19,9 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::member::Member;
-use super::requests::{Caller, Join, JoinAnswer, NotJoined, Sync, SyncAnswer, Synced};
+use super::requests::{
+    Caller, Join, JoinAnswer, MEMBER_OVERHEAD, NotJoined, Sync, SyncAnswer, Synced,
+};
 use crate::broker::clock::Now;
 use crate::broker::limits;
 
@@ -89,6 +91,29 @@ impl Membership {
     /// Whether nobody is in it or about to be.
     pub fn is_unused(&self) -> bool {
         self.members.is_empty() && self.promised.is_empty()
+    }
+
+    /// What the members occupy, and those who have only been given an id.
+    pub fn bytes(&self) -> usize {
+        let members: usize = self.members.values().map(Member::bytes).sum();
+        members + self.assigned_bytes() + self.promised.len() * MEMBER_OVERHEAD
+    }
+
+    /// What the assignments occupy.
+    pub fn assigned_bytes(&self) -> usize {
+        let members = self.members.values();
+        members.map(|member| member.assignment.len()).sum()
+    }
+
+    /// What the member occupies that joins again; 0 where it is a new one.
+    pub fn bytes_of(&self, join: &Join) -> usize {
+        let returning = join
+            .instance_id
+            .as_ref()
+            .and_then(|id| self.instances.get(id));
+        let member = self.members.get(&join.member_id);
+        let member = member.or_else(|| self.members.get(returning?));
+        member.map_or(0, Member::bytes)
     }
 
     /// A member joins, for the first time or again. The answer comes when all have.
