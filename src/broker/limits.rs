@@ -24,9 +24,15 @@ pub const REQUEST_ELEMENTS: usize = 100_000;
 /// The longest answer: the largest batch there can be, and what is said about it.
 pub const ANSWER_BYTES: usize = 128 * 1024 * 1024;
 
-/// A connection without a request is closed after this (`connections.max.idle.ms`).
+/// What all answers that are being written may hold together. Records in them are those of the log, but stay
+/// in memory when the log has let them go.
+pub const ANSWERS_BYTES: usize = 256 * 1024 * 1024;
+/// Below this the memory of answers is scarce: whoever doesn't read gives way.
+pub const ANSWERS_SCARCE_BYTES: usize = ANSWERS_BYTES / 16;
+
+/// A connection without a request, or an answer that nobody reads, is closed after this (`connections.max.idle.ms`).
 pub const IDLE: Duration = Duration::from_secs(600);
-/// A request that has begun, and an answer that is being written, must get on within this.
+/// A request that has begun must get on within this, and so must an answer while memory is scarce.
 pub const STALL: Duration = Duration::from_secs(30);
 /// A long request gets [`STALL`] once, and beyond it must come at this rate: a loopback does a thousand times more.
 pub const FRAME_BYTES_PER_SECOND: f64 = 1024.0 * 1024.0;

@@ -43,6 +43,8 @@ pub struct Core {
     pub node: Node,
     /// Long requests take from this what they hold.
     pub frames: Budget,
+    /// Long answers take from this what they hold until they are written.
+    pub answers: Semaphore,
     /// Batches are decompressed by so many at a time.
     pub decompressions: Semaphore,
     /// One partition is compacted at a time: it takes a core, and the memory of a second copy.
@@ -56,6 +58,7 @@ impl Core {
             clock: Clock::start(),
             node,
             frames: Budget::default(),
+            answers: Semaphore::new(limits::ANSWERS_BYTES),
             decompressions: Semaphore::new(limits::DECOMPRESSIONS),
             compactions: Semaphore::new(1),
         }

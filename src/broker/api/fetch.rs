@@ -43,15 +43,24 @@ pub async fn fetch(call: &Call<'_>, request: &FetchRequest) -> Answer {
     let deadline = Instant::now() + wait.min(limits::FETCH_WAIT);
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
     let waiter = Arc::new(Notify::new());
+    let is_empty = request
+        .topics
+        .iter()
+        .all(|topic| topic.partitions.is_empty());
     loop {
+        // A part of what there is, so that many who read slowly get less each and nobody gets nothing.
+        let room = call.core.answers.available_permits() / 4;
+        let min_bytes = min_bytes.min(room.max(1));
         let found = look(
             &mut call.core.state(),
             call.version,
             request,
             min_bytes,
+            room,
             &waiter,
         );
-        if found.failed || found.bytes >= min_bytes || Instant::now() >= deadline {
+        let enough = found.failed || is_empty || found.bytes >= min_bytes;
+        if enough || Instant::now() >= deadline {
             return reply(call, None, found.topics);
         }
         // Late or woken, there is another look: what has come in the meantime is worth having.
@@ -73,11 +82,13 @@ fn look(
     version: i16,
     request: &FetchRequest,
     min_bytes: usize,
+    room: usize,
     waiter: &Arc<Notify>,
 ) -> Found {
     let mut left = usize::try_from(request.max_bytes)
         .unwrap_or(0)
-        .min(limits::FETCH_BYTES);
+        .min(limits::FETCH_BYTES)
+        .min(room);
     let mut found = Found {
         topics: Vec::new(),
         bytes: 0,
