@@ -79,10 +79,7 @@ impl Core {
 
     /// Compacts a partition as far as it goes, to make room in it, unless that has been done.
     pub async fn compact_now(&self, name: &str, index: i32) {
-        let worthwhile = |log: &Log, settings: &Compaction, now| {
-            log.compaction(settings, now).filter(Job::is_worthwhile)
-        };
-        self.compact(name, index, worthwhile).await;
+        self.compact(name, index, Log::worthwhile_compaction).await;
     }
 
     async fn compact(

@@ -40,6 +40,8 @@ pub struct Progress {
     /// Batches before this offset have been compacted.
     clean_end: i64,
     dirty_since: Option<Duration>,
+    /// When the next tombstones may go, those of the last batch among them.
+    next_horizon: Option<i64>,
     /// Counts installed results: one that was computed from an older state is not taken.
     round: u64,
 }
@@ -100,7 +102,7 @@ impl Job {
     }
 
     /// Whether compaction would find anything that the last one hasn't.
-    pub fn is_worthwhile(&self) -> bool {
+    fn is_worthwhile(&self) -> bool {
         self.dirty().next().is_some() || self.has_due_tombstones()
     }
 }
@@ -108,7 +110,7 @@ impl Job {
 impl Log {
     /// What there is to compact, if it is time to.
     pub fn due_compaction(&self, settings: &Compaction, now: Now) -> Option<Job> {
-        let job = self.compaction(settings, now)?;
+        let job = self.worthwhile_compaction(settings, now)?;
         let dirty: u64 = job.dirty().map(|batch| batch.bytes.len() as u64).sum();
         let total: u64 = job
             .batches
@@ -126,6 +128,20 @@ impl Log {
             now.unix_ms.saturating_sub(oldest.max_timestamp) > settings.max_lag_ms
         });
         (worth_it || lagging || job.has_due_tombstones()).then_some(job)
+    }
+
+    /// What there is to compact, unless it would come out as it is.
+    pub fn worthwhile_compaction(&self, settings: &Compaction, now: Now) -> Option<Job> {
+        // A first look that costs nothing: a snapshot of a full partition does.
+        let decided = self.position(self.last_stable());
+        let newest = decided.checked_sub(1).and_then(|n| self.batches.get(n));
+        let is_dirty = newest.is_some_and(|newest| newest.base >= self.cleaner.clean_end);
+        let horizon = self.cleaner.next_horizon;
+        let is_due = horizon.is_some_and(|horizon| now.unix_ms >= horizon);
+        if !is_dirty && !is_due {
+            return None;
+        }
+        self.compaction(settings, now).filter(Job::is_worthwhile)
     }
 
     /// What can be compacted, whether or not it is worth it.
@@ -180,6 +196,11 @@ impl Log {
         self.cleaner = Progress {
             clean_end: compacted.end,
             dirty_since: (compacted.end < self.end).then_some(now.elapsed),
+            next_horizon: self
+                .batches
+                .iter()
+                .filter_map(|batch| batch.delete_horizon)
+                .min(),
             round: compacted.round + 1,
         };
     }
