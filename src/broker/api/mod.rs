@@ -2,6 +2,7 @@
 //!
 //! Nothing is decided here that a state machine could decide.
 
+mod acls;
 mod configs;
 mod fetch;
 mod group_admin;
@@ -21,7 +22,7 @@ use std::net::SocketAddr;
 
 use bytes::{Buf, BufMut, Bytes};
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::{ApiKey, ApiVersionsResponse};
+use kafka_protocol::messages::{ApiKey, ApiVersionsResponse, DescribeAclsRequest};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 
 use super::clock::Now;
@@ -116,6 +117,12 @@ async fn dispatch(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
         AddOffsetsToTxn => call.reply(&transactions::add_offsets(call, &call.decode(body)?)),
         EndTxn => call.reply(&transactions::end(call, &call.decode(body)?)),
         TxnOffsetCommit => call.reply(&transactions::offset_commit(call, &call.decode(body)?)),
+        DescribeAcls => {
+            let _: DescribeAclsRequest = call.decode(body)?;
+            call.reply(&acls::describe_acls())
+        }
+        CreateAcls => call.reply(&acls::create_acls(&call.decode(body)?)),
+        DeleteAcls => call.reply(&acls::delete_acls(&call.decode(body)?)),
         DescribeConfigs => call.reply(&configs::describe_configs(call, &call.decode(body)?)),
         AlterConfigs => call.reply(&configs::alter_configs(call, &call.decode(body)?)),
         DescribeLogDirs => call.reply(&partitions::describe_log_dirs(call, &call.decode(body)?)),
