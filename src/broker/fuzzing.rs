@@ -52,7 +52,7 @@ pub fn connection(mut bytes: &[u8]) {
         let now = core.clock.now();
         core.state().expire(now);
         core.state().sweep(now);
-        core.compact_due(now);
+        core.compact_due().await;
     });
 }
 

@@ -12,15 +12,30 @@ pub const PRODUCE_FRAME_BYTES: usize = 100 * 1024 * 1024;
 pub const OTHER_FRAME_BYTES: usize = 2 * 1024 * 1024;
 /// Requests up to this length are read without asking; longer ones share [`FRAMES_BYTES`].
 pub const SMALL_FRAME_BYTES: usize = 64 * 1024;
-/// What all requests longer than [`SMALL_FRAME_BYTES`] may hold together (`queued.max.request.bytes`).
+/// Longer requests than this come one at a time: more than one batch of the default size for each partition
+/// of a busy producer.
+pub const USUAL_FRAME_BYTES: usize = 2 * 1024 * 1024;
+/// What all requests longer than [`SMALL_FRAME_BYTES`] may hold together (`queued.max.request.bytes`). Room for
+/// one of [`PRODUCE_FRAME_BYTES`] is set aside in it.
 pub const FRAMES_BYTES: usize = 256 * 1024 * 1024;
 /// Array elements in one request, counted before anything is allocated for them.
 pub const REQUEST_ELEMENTS: usize = 100_000;
 
-/// A connection without a request is closed after this (`connections.max.idle.ms`).
+/// The longest answer: the largest batch there can be, and what is said about it.
+pub const ANSWER_BYTES: usize = 128 * 1024 * 1024;
+
+/// What all answers that are being written may hold together. Records in them are those of the log, but stay
+/// in memory when the log has let them go.
+pub const ANSWERS_BYTES: usize = 256 * 1024 * 1024;
+/// Below this the memory of answers is scarce: whoever doesn't read gives way.
+pub const ANSWERS_SCARCE_BYTES: usize = ANSWERS_BYTES / 16;
+
+/// A connection without a request, or an answer that nobody reads, is closed after this (`connections.max.idle.ms`).
 pub const IDLE: Duration = Duration::from_secs(600);
-/// A request that has begun, and an answer that is being written, must get on within this.
+/// A request that has begun must get on within this, and so must an answer while memory is scarce.
 pub const STALL: Duration = Duration::from_secs(30);
+/// A long request gets [`STALL`] once, and beyond it must come at this rate: a loopback does a thousand times more.
+pub const FRAME_BYTES_PER_SECOND: f64 = 1024.0 * 1024.0;
 
 /// The longest a fetch may wait for data, whatever it asks for.
 pub const FETCH_WAIT: Duration = Duration::from_secs(60);
@@ -34,12 +49,16 @@ pub const DECOMPRESSIONS: usize = 2;
 
 /// Partitions of all topics together.
 pub const PARTITIONS: usize = 4096;
-/// Groups, counting those that hold only offsets.
+/// Groups, counting those that hold only offsets: of these the one that committed longest ago goes for a new one.
 pub const GROUPS: usize = 4096;
 /// Members of one group (`group.max.size`), counting those that have only been given an id.
 pub const GROUP_MEMBERS: usize = 1000;
 /// Bytes that a member's protocols, or its assignment, may hold.
 pub const MEMBER_BYTES: usize = 1024 * 1024;
+/// What the members and offsets of all groups may hold together.
+pub const GROUPS_BYTES: usize = 64 * 1024 * 1024;
+/// Groups whose offsets one transaction may cover: a pipeline has one.
+pub const GROUPS_PER_TRANSACTION: usize = 100;
 /// The most bytes of metadata beside a committed offset (`offset.metadata.max.bytes`).
 pub const OFFSET_METADATA_BYTES: usize = 4096;
 /// Transactional ids.

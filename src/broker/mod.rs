@@ -30,11 +30,12 @@ mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 use uuid::Uuid;
 
 use crate::defaults;
@@ -125,7 +126,8 @@ impl Broker {
     pub async fn serve(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let mut tasks = JoinSet::new();
         let mut house = JoinSet::new();
-        house.spawn(keep_house(self.core.clone()));
+        house.spawn(keep_deadlines(self.core.clone()));
+        house.spawn(keep_logs(self.core.clone()));
         loop {
             tokio::select! {
                 () = shutdown.requested() => break,
@@ -161,22 +163,27 @@ impl Broker {
     }
 }
 
-/// Looks after deadlines, retention and compaction.
-async fn keep_house(core: Arc<Core>) {
-    let mut tick = tokio::time::interval(limits::TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut next_sweep = limits::SWEEP;
+/// Looks after the deadlines of members and transactions, which nothing may hold up.
+async fn keep_deadlines(core: Arc<Core>) {
+    let mut tick = every(limits::TICK);
     loop {
         tick.tick().await;
-        let now = core.clock.now();
-        core.state().expire(now);
-        if now.has_reached(next_sweep) {
-            next_sweep = now.elapsed + limits::SWEEP;
-            core.state().sweep(now);
-            let core = core.clone();
-            if let Err(error) = tokio::task::spawn_blocking(move || core.compact_due(now)).await {
-                tracing::error!(%error, "compaction ended in a defect of this broker");
-            }
-        }
+        core.state().expire(core.clock.now());
     }
+}
+
+/// Looks after retention and compaction, however long they take.
+async fn keep_logs(core: Arc<Core>) {
+    let mut tick = every(limits::SWEEP);
+    loop {
+        tick.tick().await;
+        core.state().sweep(core.clock.now());
+        core.compact_due().await;
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }

@@ -8,17 +8,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kafka_protocol::error::ResponseError;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use super::batch::validate::Admitted;
 use super::clock::{Clock, Now};
 use super::groups::Groups;
 use super::limits;
-use super::log::Appended;
-use super::log::compaction::{self, Job};
+use super::log::compaction::{self, Compacted, Compaction, Job};
+use super::log::{Appended, Log};
 use super::refusal::Refusal;
 use super::settings::Settings;
 use super::topics::Topics;
 use super::transactions::{Ended, ProducerId, Transactions};
+use super::wire::frame::Budget;
 
 /// This broker as clients see it.
 #[derive(Clone, Debug)]
@@ -40,9 +42,13 @@ pub struct Core {
     pub clock: Clock,
     pub node: Node,
     /// Long requests take from this what they hold.
-    pub frames: Semaphore,
+    pub frames: Budget,
+    /// Long answers take from this what they hold until they are written.
+    pub answers: Semaphore,
     /// Batches are decompressed by so many at a time.
     pub decompressions: Semaphore,
+    /// One partition is compacted at a time: it takes a core, and the memory of a second copy.
+    compactions: Semaphore,
 }
 
 impl Core {
@@ -51,8 +57,10 @@ impl Core {
             state: Mutex::new(State::new(settings.retention_bytes)),
             clock: Clock::start(),
             node,
-            frames: Semaphore::new(limits::FRAMES_BYTES),
+            frames: Budget::default(),
+            answers: Semaphore::new(limits::ANSWERS_BYTES),
             decompressions: Semaphore::new(limits::DECOMPRESSIONS),
+            compactions: Semaphore::new(1),
         }
     }
 
@@ -62,28 +70,35 @@ impl Core {
     }
 
     /// Compacts what is due, one partition after the other, each outside the lock.
-    pub fn compact_due(&self, now: Now) {
+    pub async fn compact_due(&self) {
         let due = self.state().partitions_to_compact();
         for (name, index) in due {
-            let job = self.state().due_compaction(&name, index, now);
-            if let Some(job) = job {
-                self.compact(&name, index, &job, now);
-            }
+            self.compact(&name, index, Log::due_compaction).await;
         }
     }
 
-    /// Compacts a partition as far as it goes, to make room in it.
-    pub fn compact_now(&self, name: &str, index: i32, now: Now) {
-        let job = self.state().compaction(name, index, now);
-        if let Some(job) = job {
-            self.compact(name, index, &job, now);
-        }
+    /// Compacts a partition as far as it goes, to make room in it, unless that has been done.
+    pub async fn compact_now(&self, name: &str, index: i32) {
+        self.compact(name, index, Log::worthwhile_compaction).await;
     }
 
-    fn compact(&self, name: &str, index: i32, job: &Job, now: Now) {
-        let compacted = compaction::compact(job);
-        if let Ok(partition) = self.state().topics.partition_mut(name, index) {
-            partition.log.install(compacted, now);
+    async fn compact(
+        &self,
+        name: &str,
+        index: i32,
+        plan: impl FnOnce(&Log, &Compaction, Now) -> Option<Job>,
+    ) {
+        let Ok(_turn) = self.compactions.acquire().await else {
+            return;
+        };
+        let now = self.clock.now();
+        let planned = self.state().plan_compaction(name, index, now, plan);
+        let Some((topic, job)) = planned else { return };
+        match tokio::task::spawn_blocking(move || compaction::compact(&job)).await {
+            Ok(compacted) => self
+                .state()
+                .install(name, topic, index, compacted, self.clock.now()),
+            Err(error) => tracing::error!(%error, "compaction ended in a defect of this broker"),
         }
     }
 }
@@ -123,7 +138,7 @@ impl State {
             .get_mut(name)
             .ok_or(ResponseError::UnknownTopicOrPartition)?;
         let retention = topic.config.retention(retention_bytes);
-        let is_compacted = topic.config.is_compacted();
+        let keeps_every_key = topic.config.keeps_every_key();
         let partition = usize::try_from(index)
             .ok()
             .and_then(|index| topic.partitions.get_mut(index));
@@ -137,7 +152,7 @@ impl State {
         }
         let full = partition.log.occupied() + batch.bytes.len() as u64 > retention_bytes;
         // A batch that is sent again is answered as before; it needs no room.
-        if is_compacted && full && partition.log.is_next(&header)? {
+        if keeps_every_key && full && partition.log.is_next(&header)? {
             let message = format!(
                 "compacted partition {name}-{index} is full: what it must keep fills its {retention_bytes} bytes"
             );
@@ -151,12 +166,12 @@ impl State {
 
     /// Whether a batch of this size only fits into the partition after compaction.
     pub fn needs_compaction(&self, name: &str, index: i32, size: usize) -> bool {
-        let compacted = self
+        let keeps_every_key = self
             .topics
             .get(name)
-            .is_some_and(|topic| topic.config.is_compacted());
+            .is_some_and(|topic| topic.config.keeps_every_key());
         let full = |occupied: u64| occupied + size as u64 > self.retention_bytes;
-        compacted
+        keeps_every_key
             && self
                 .topics
                 .partition(name, index)
@@ -222,21 +237,87 @@ impl State {
         partitions.collect()
     }
 
-    fn due_compaction(&self, name: &str, index: i32, now: Now) -> Option<Job> {
-        let settings = self.topics.get(name)?.config.compaction()?;
-        self.topics
-            .partition(name, index)
-            .ok()?
-            .log
-            .due_compaction(&settings, now)
+    /// What there is to compact in a partition, and the id of its topic: by the time it is done, the name may
+    /// be another's.
+    fn plan_compaction(
+        &self,
+        name: &str,
+        index: i32,
+        now: Now,
+        plan: impl FnOnce(&Log, &Compaction, Now) -> Option<Job>,
+    ) -> Option<(Uuid, Job)> {
+        let topic = self.topics.get(name)?;
+        let settings = topic.config.compaction()?;
+        let log = &self.topics.partition(name, index).ok()?.log;
+        Some((topic.id, plan(log, &settings, now)?))
     }
 
-    fn compaction(&self, name: &str, index: i32, now: Now) -> Option<Job> {
-        let settings = self.topics.get(name)?.config.compaction()?;
-        self.topics
-            .partition(name, index)
-            .ok()?
-            .log
-            .compaction(&settings, now)
+    /// Puts a compacted partition in its place, if it is still that of the same topic.
+    fn install(&mut self, name: &str, topic: Uuid, index: i32, compacted: Compacted, now: Now) {
+        let is_same = self.topics.get(name).is_some_and(|now| now.id == topic);
+        if let (true, Ok(partition)) = (is_same, self.topics.partition_mut(name, index)) {
+            partition.log.install(compacted, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::batch::testing::Draft;
+    use crate::broker::topics::config::TopicConfig;
+
+    fn create(state: &mut State, policy: &str) {
+        let mut config = TopicConfig::default();
+        config
+            .set("cleanup.policy", Some(policy))
+            .expect("a good policy");
+        state.topics.create("t", 1, config);
+    }
+
+    fn write(state: &mut State, key: &str, value: &str) -> Result<Appended, Refusal> {
+        let batch = Draft::keyed(&[(key, Some(value))]).admitted();
+        state.append("t", 0, batch, Now::at(0))
+    }
+
+    fn log(state: &State) -> &Log {
+        &state.topics.partition("t", 0).expect("it exists").log
+    }
+
+    #[test]
+    fn compaction_of_a_deleted_topic_leaves_its_successor_alone() {
+        let mut state = State::new(1 << 20);
+        create(&mut state, "compact");
+        for value in ["1", "2"] {
+            write(&mut state, "a", value).expect("there is room");
+        }
+        let (id, job) = state
+            .plan_compaction("t", 0, Now::at(0), Log::compaction)
+            .expect("there is something");
+        let compacted = compaction::compact(&job);
+        state.delete_topic("t");
+        create(&mut state, "compact");
+        for key in ["b", "c"] {
+            write(&mut state, key, "1").expect("there is room");
+        }
+        let bytes = log(&state).bytes();
+        state.install("t", id, 0, compacted, Now::at(0));
+        assert_eq!(log(&state).bytes(), bytes);
+        assert_eq!(log(&state).end(), 2);
+    }
+
+    #[test]
+    fn full_topic_refuses_only_if_it_may_not_delete() {
+        let value = "v".repeat(1000);
+        for (policy, is_refused) in [("compact,delete", false), ("compact", true)] {
+            let mut state = State::new(64 * 1024);
+            create(&mut state, policy);
+            let outcome: Result<Vec<Appended>, Refusal> = (0..200)
+                .map(|n| write(&mut state, &n.to_string(), &value))
+                .collect();
+            assert_eq!(outcome.is_err(), is_refused, "{policy}");
+            assert_eq!(log(&state).start() == 0, is_refused, "{policy}");
+            assert_eq!(state.needs_compaction("t", 0, 2000), is_refused, "{policy}");
+        }
     }
 }

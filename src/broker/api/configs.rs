@@ -16,7 +16,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::Call;
+use super::{Call, distinct};
 use crate::broker::limits;
 use crate::broker::refusal::Refusal;
 use crate::broker::state::{Node, State};
@@ -45,7 +45,10 @@ pub fn describe_configs(
     request: &DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
     let state = call.core.state();
-    let results = request.resources.iter().map(|resource| {
+    let key = |resource: &'_ DescribeConfigsResource| {
+        (resource.resource_type, resource.resource_name.clone())
+    };
+    let results = distinct(&request.resources, key).map(|resource| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());

@@ -4,6 +4,7 @@
 //! looked, and woken by whatever changes them: an append, a commit, an abort, a deletion. Sessions are
 //! declined with session id 0, so every request names all it wants.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,15 +43,24 @@ pub async fn fetch(call: &Call<'_>, request: &FetchRequest) -> Answer {
     let deadline = Instant::now() + wait.min(limits::FETCH_WAIT);
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
     let waiter = Arc::new(Notify::new());
+    let is_empty = request
+        .topics
+        .iter()
+        .all(|topic| topic.partitions.is_empty());
     loop {
+        // A part of what there is, so that many who read slowly get less each and nobody gets nothing.
+        let room = call.core.answers.available_permits() / 4;
+        let min_bytes = min_bytes.min(room.max(1));
         let found = look(
             &mut call.core.state(),
             call.version,
             request,
             min_bytes,
+            room,
             &waiter,
         );
-        if found.failed || found.bytes >= min_bytes || Instant::now() >= deadline {
+        let enough = found.failed || is_empty || found.bytes >= min_bytes;
+        if enough || Instant::now() >= deadline {
             return reply(call, None, found.topics);
         }
         // Late or woken, there is another look: what has come in the meantime is worth having.
@@ -61,7 +71,9 @@ pub async fn fetch(call: &Call<'_>, request: &FetchRequest) -> Answer {
 fn reply(call: &Call<'_>, error: Option<ResponseError>, topics: Vec<TopicAnswer>) -> Answer {
     let mut pieces = call.pieces(FetchResponse::header_version(call.version));
     fetch_response::encode(&mut pieces, call.version, error, topics);
-    Answer::Reply(pieces.framed())
+    pieces
+        .framed()
+        .map_or(Answer::Close(super::TOO_LONG), Answer::Reply)
 }
 
 /// Reads what is there. Where it is too little, the waiter is registered.
@@ -70,17 +82,20 @@ fn look(
     version: i16,
     request: &FetchRequest,
     min_bytes: usize,
+    room: usize,
     waiter: &Arc<Notify>,
 ) -> Found {
     let mut left = usize::try_from(request.max_bytes)
         .unwrap_or(0)
-        .min(limits::FETCH_BYTES);
+        .min(limits::FETCH_BYTES)
+        .min(room);
     let mut found = Found {
         topics: Vec::new(),
         bytes: 0,
         failed: false,
     };
     let mut names = Vec::new();
+    let mut seen = HashSet::new();
     for topic in &request.topics {
         let (name, missing) = if version >= TOPIC_IDS {
             (
@@ -96,6 +111,9 @@ fn look(
         let name = name.map(str::to_owned);
         let mut answers = Vec::new();
         for wanted in &topic.partitions {
+            if !seen.insert((topic.topic.as_str(), topic.topic_id, wanted.partition)) {
+                continue;
+            }
             let answer = match &name {
                 None => PartitionAnswer::refused(wanted.partition, missing),
                 Some(name) => read(

@@ -1,5 +1,7 @@
 //! ListGroups, DescribeGroups, DeleteGroups, OffsetDelete: groups seen from outside.
 
+use std::collections::HashSet;
+
 use bytes::{Buf, Bytes};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
@@ -13,8 +15,8 @@ use kafka_protocol::messages::{
     GroupId, ListGroupsRequest, ListGroupsResponse, OffsetDeleteRequest, OffsetDeleteResponse,
 };
 
-use super::Call;
 use super::metadata::ALL_GROUP_OPERATIONS;
+use super::{Call, distinct};
 use crate::broker::groups::Group;
 use crate::broker::groups::membership::{Membership, Phase};
 use crate::broker::refusal::code;
@@ -51,7 +53,7 @@ pub fn list_groups(call: &Call<'_>, request: &ListGroupsRequest) -> ListGroupsRe
 
 pub fn describe_groups(call: &Call<'_>, request: &DescribeGroupsRequest) -> DescribeGroupsResponse {
     let state = call.core.state();
-    let groups = request.groups.iter().map(|id| {
+    let groups = distinct(&request.groups, |id| id.as_str()).map(|id| {
         let described = match state.groups.get(id) {
             Some(group) => describe(call, group),
             None => DescribedGroup::default().with_group_state(text(DEAD)),
@@ -96,7 +98,7 @@ fn describe(call: &Call<'_>, group: &Group) -> DescribedGroup {
 
 pub fn delete_groups(call: &Call<'_>, request: &DeleteGroupsRequest) -> DeleteGroupsResponse {
     let mut state = call.core.state();
-    let results = request.groups_names.iter().map(|id| {
+    let results = distinct(&request.groups_names, |id| id.as_str()).map(|id| {
         let outcome = state.groups.delete(id);
         DeletableGroupResult::default()
             .with_group_id(id.clone())
@@ -119,12 +121,13 @@ pub fn offset_delete(call: &Call<'_>, request: &OffsetDeleteRequest) -> OffsetDe
     if let Some(error) = refusal {
         return OffsetDeleteResponse::default().with_error_code(error.code());
     }
+    let group = state.groups.get(&request.group_id);
+    let subscriptions = group.map(|group| subscriptions(&group.membership));
+    let subscriptions = subscriptions.expect("it was just seen");
     let topics = request.topics.iter().map(|topic| {
-        let group = state
-            .groups
-            .get(&request.group_id)
-            .expect("it was just seen");
-        let subscribed = is_subscribed(&group.membership, &topic.name);
+        let subscribed = subscriptions
+            .as_ref()
+            .is_none_or(|topics| topics.contains(topic.name.as_str()));
         let partitions = topic.partitions.iter().map(|partition| {
             let index = partition.partition_index;
             let answer = OffsetDeleteResponsePartition::default().with_partition_index(index);
@@ -147,12 +150,13 @@ pub fn offset_delete(call: &Call<'_>, request: &OffsetDeleteRequest) -> OffsetDe
     OffsetDeleteResponse::default().with_topics(topics.collect())
 }
 
-/// Whether a member subscribes to the topic, or says so in a way that we can't read.
-fn is_subscribed(membership: &Membership, name: &str) -> bool {
-    membership.members().any(|member| {
-        let metadata = member.metadata(membership.protocol());
-        subscription(metadata).is_none_or(|topics| topics.iter().any(|topic| topic == name))
-    })
+/// The topics that members subscribe to; `None` if one says so in a way that we can't read.
+fn subscriptions(membership: &Membership) -> Option<HashSet<String>> {
+    let mut all = HashSet::new();
+    for member in membership.members() {
+        all.extend(subscription(member.metadata(membership.protocol()))?);
+    }
+    Some(all)
 }
 
 /// The topics in what a consumer says when it joins: a version, then an array of names.

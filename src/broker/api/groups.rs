@@ -109,14 +109,16 @@ fn begin_join(
     let (answer, waiting) = oneshot::channel();
     state
         .groups
-        .get_or_create(&request.group_id)?
-        .membership
+        .joined_by(&request.group_id, &join)?
         .join(&join, answer, call.now);
     Ok(waiting)
 }
 
 pub async fn sync_group(call: &Call<'_>, request: SyncGroupRequest) -> SyncGroupResponse {
-    let outcome = match begin_sync(call, &request) {
+    let waiting = begin_sync(call, &request);
+    // Its bytes are not held while it waits.
+    drop(request);
+    let outcome = match waiting {
         Ok(waiting) => waiting.await.unwrap_or(Err(ResponseError::UnknownMemberId)),
         Err(error) => Err(error),
     };
@@ -133,7 +135,6 @@ fn begin_sync(
     call: &Call<'_>,
     request: &SyncGroupRequest,
 ) -> Result<oneshot::Receiver<SyncAnswer>, ResponseError> {
-    check_id(&request.group_id)?;
     let assignments = request.assignments.iter();
     let sync = Sync {
         generation: request.generation_id,
@@ -148,12 +149,9 @@ fn begin_sync(
         instance_id: request.group_instance_id.as_deref(),
     };
     let mut state = call.core.state();
-    let group = state
-        .groups
-        .get_mut(&request.group_id)
-        .ok_or(ResponseError::UnknownMemberId)?;
+    let membership = state.groups.synced_by(&request.group_id, &sync)?;
     let (answer, waiting) = oneshot::channel();
-    group.membership.sync(caller, sync, answer, call.now);
+    membership.sync(caller, sync, answer, call.now);
     Ok(waiting)
 }
 

@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
     FindCoordinatorResponse, MetadataRequest, MetadataResponse,
 };
 
-use super::Call;
+use super::{Call, distinct};
 use crate::broker::log::LEADER_EPOCH;
 use crate::broker::state::{Node, State};
 use crate::broker::topics::{Topic, check_name};
@@ -40,8 +40,10 @@ pub fn metadata(call: &Call<'_>, request: &MetadataRequest) -> MetadataResponse 
             .map(|(name, topic)| describe(name, topic))
             .collect()
     } else {
-        let wanted = request.topics.iter().flatten();
-        wanted.map(|wanted| look_up(&state, wanted)).collect()
+        let wanted = request.topics.as_deref().unwrap_or_default();
+        distinct(wanted, |wanted| (wanted.name.as_deref(), wanted.topic_id))
+            .map(|wanted| look_up(&state, wanted))
+            .collect()
     };
     if request.include_topic_authorized_operations {
         for topic in &mut topics {

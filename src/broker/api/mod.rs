@@ -2,6 +2,7 @@
 //!
 //! Nothing is decided here that a state machine could decide.
 
+mod acls;
 mod configs;
 mod fetch;
 mod group_admin;
@@ -15,14 +16,17 @@ mod producers;
 mod topics;
 mod transactions;
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::net::SocketAddr;
 
 use bytes::{Buf, BufMut, Bytes};
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::{ApiKey, ApiVersionsResponse};
+use kafka_protocol::messages::{ApiKey, ApiVersionsResponse, DescribeAclsRequest};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 
 use super::clock::Now;
+use super::limits;
 use super::state::Core;
 use super::wire::fetch_response::Pieces;
 use super::wire::{apis, shapes};
@@ -48,6 +52,8 @@ pub struct Call<'a> {
     pub peer: SocketAddr,
     pub now: Now,
 }
+
+const TOO_LONG: &str = "the answer is longer than any may be";
 
 /// The bytes are not a request.
 struct Malformed;
@@ -111,6 +117,12 @@ async fn dispatch(call: &Call<'_>, body: Bytes) -> Result<Answer, Malformed> {
         AddOffsetsToTxn => call.reply(&transactions::add_offsets(call, &call.decode(body)?)),
         EndTxn => call.reply(&transactions::end(call, &call.decode(body)?)),
         TxnOffsetCommit => call.reply(&transactions::offset_commit(call, &call.decode(body)?)),
+        DescribeAcls => {
+            let _: DescribeAclsRequest = call.decode(body)?;
+            call.reply(&acls::describe_acls())
+        }
+        CreateAcls => call.reply(&acls::create_acls(&call.decode(body)?)),
+        DeleteAcls => call.reply(&acls::delete_acls(&call.decode(body)?)),
         DescribeConfigs => call.reply(&configs::describe_configs(call, &call.decode(body)?)),
         AlterConfigs => call.reply(&configs::alter_configs(call, &call.decode(body)?)),
         DescribeLogDirs => call.reply(&partitions::describe_log_dirs(call, &call.decode(body)?)),
@@ -168,6 +180,16 @@ fn read_header<'a>(core: &'a Core, body: &mut Bytes, peer: SocketAddr) -> Option
     })
 }
 
+/// Each item once. What a client names again is answered once, as Kafka does, which reads such lists as sets:
+/// so no answer is longer than what the broker holds.
+fn distinct<'a, T, K: Hash + Eq>(
+    items: &'a [T],
+    key: impl Fn(&'a T) -> K,
+) -> impl Iterator<Item = &'a T> {
+    let mut seen = HashSet::new();
+    items.iter().filter(move |item| seen.insert(key(item)))
+}
+
 fn varint(bytes: &mut Bytes) -> Option<u32> {
     let mut value = 0;
     for shift in (0..35).step_by(7) {
@@ -192,8 +214,15 @@ impl Call<'_> {
 
     fn reply_as<R: Encodable + HeaderVersion>(&self, response: &R, version: i16) -> Answer {
         let mut pieces = self.pieces(R::header_version(version));
-        match response.encode(pieces.buffer(), version) {
-            Ok(()) => Answer::Reply(pieces.framed()),
+        // Measured before it is written: what is too long must not occupy memory even once.
+        let size = response.compute_size(version);
+        if size.as_ref().is_ok_and(|size| *size > limits::ANSWER_BYTES) {
+            return Answer::Close(TOO_LONG);
+        }
+        match size.and_then(|_| response.encode(pieces.buffer(), version)) {
+            Ok(()) => pieces
+                .framed()
+                .map_or(Answer::Close(TOO_LONG), Answer::Reply),
             Err(error) => {
                 tracing::error!(api = ?self.api, version, %error, "an answer could not be encoded");
                 Answer::Close("the answer could not be encoded")

@@ -1,5 +1,7 @@
 //! OffsetCommit and OffsetFetch.
 
+use std::collections::HashSet;
+
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -14,8 +16,8 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::Call;
-use crate::broker::groups::check_id;
+use super::{Call, distinct};
+use crate::broker::groups::check_any_id;
 use crate::broker::groups::offsets::Committed;
 use crate::broker::groups::requests::Caller;
 use crate::broker::limits;
@@ -52,9 +54,9 @@ pub fn offset_commit(call: &Call<'_>, request: &OffsetCommitRequest) -> OffsetCo
                     partition.committed_leader_epoch,
                     metadata,
                 )?;
-                let group = state.groups.get_or_create(&request.group_id)?;
-                group.offsets.commit(&topic.name, index, position);
-                Ok(())
+                let place = (topic.name.as_str(), index);
+                let groups = &mut state.groups;
+                groups.commit(&request.group_id, None, place, position, call.now)
             });
             OffsetCommitResponsePartition::default()
                 .with_partition_index(partition.partition_index)
@@ -75,7 +77,7 @@ fn check_commit(
     caller: Caller<'_>,
     generation: i32,
 ) -> Result<(), ResponseError> {
-    check_id(group_id)?;
+    check_any_id(group_id)?;
     match state.groups.get_mut(group_id) {
         Some(group) => {
             group.membership.check_commit(caller, generation)?;
@@ -114,7 +116,7 @@ type Fetched = (i32, i64, i32, String, i16);
 pub fn offset_fetch(call: &Call<'_>, request: &OffsetFetchRequest) -> OffsetFetchResponse {
     let state = call.core.state();
     if call.version >= SEVERAL_GROUPS {
-        let groups = request.groups.iter().map(|group| {
+        let groups = distinct(&request.groups, |group| group.group_id.as_str()).map(|group| {
             let wanted = group.topics.as_ref();
             let wanted = wanted.map(|topics| {
                 topics
@@ -152,7 +154,7 @@ fn fetch(
     wanted: Option<Vec<(&TopicName, &Vec<i32>)>>,
     require_stable: bool,
 ) -> Result<Vec<(TopicName, Vec<Fetched>)>, ResponseError> {
-    check_id(group_id)?;
+    check_any_id(group_id)?;
     let offsets = state.groups.get(group_id).map(|group| &group.offsets);
     let fetch = |topic: &str, index: i32| -> Fetched {
         if require_stable && offsets.is_some_and(|offsets| offsets.is_unstable(topic, index)) {
@@ -176,10 +178,14 @@ fn fetch(
         }
     };
     if let Some(wanted) = wanted {
+        let mut seen = HashSet::new();
         let topics = wanted.into_iter().map(|(name, indexes)| {
+            let indexes = indexes
+                .iter()
+                .filter(|index| seen.insert((name.as_str(), **index)));
             (
                 name.clone(),
-                indexes.iter().map(|index| fetch(name, *index)).collect(),
+                indexes.map(|index| fetch(name, *index)).collect(),
             )
         });
         return Ok(topics.collect());

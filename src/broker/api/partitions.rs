@@ -1,5 +1,7 @@
 //! DeleteRecords and DescribeLogDirs: what partitions hold.
 
+use std::collections::HashSet;
+
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::delete_records_request::DeleteRecordsPartition;
 use kafka_protocol::messages::delete_records_response::{
@@ -60,11 +62,19 @@ pub fn describe_log_dirs(
     request: &DescribeLogDirsRequest,
 ) -> DescribeLogDirsResponse {
     let state = call.core.state();
-    let is_wanted = |name: &str, index: i32| match &request.topics {
-        None => true,
-        Some(topics) => topics
-            .iter()
-            .any(|topic| *topic.topic == *name && topic.partitions.contains(&index)),
+    let wanted: Option<HashSet<(&str, i32)>> = request.topics.as_ref().map(|topics| {
+        let named = topics.iter();
+        named
+            .flat_map(|topic| {
+                let name = topic.topic.as_str();
+                topic.partitions.iter().map(move |index| (name, *index))
+            })
+            .collect()
+    });
+    let is_wanted = |name: &str, index: i32| {
+        wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.contains(&(name, index)))
     };
     let topics = state.topics.iter().filter_map(|(name, topic)| {
         let partitions: Vec<_> = (0..)

@@ -41,7 +41,7 @@ pub async fn produce(call: &Call<'_>, request: ProduceRequest) -> Answer {
             .collect()
     };
     for (topic, index) in full {
-        call.core.compact_now(&topic, index, call.now);
+        call.core.compact_now(&topic, index).await;
     }
     let mut refused = false;
     let mut responses: Vec<TopicProduceResponse> = Vec::new();

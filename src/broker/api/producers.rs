@@ -1,6 +1,6 @@
 //! DescribeProducers, DescribeTransactions, ListTransactions: who writes, and what is open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::describe_producers_response::{
@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
     TransactionalId,
 };
 
-use super::Call;
+use super::{Call, distinct};
 use crate::broker::refusal::Refusal;
 use crate::broker::state::State;
 use crate::broker::transactions::{Phase, Transaction};
@@ -32,8 +32,13 @@ pub fn describe_producers(
     request: &DescribeProducersRequest,
 ) -> DescribeProducersResponse {
     let state = call.core.state();
+    let mut seen = HashSet::new();
     let topics = request.topics.iter().map(|topic| {
-        let partitions = topic.partition_indexes.iter().map(|index| {
+        let indexes = topic
+            .partition_indexes
+            .iter()
+            .filter(|index| seen.insert((topic.name.as_str(), **index)));
+        let partitions = indexes.map(|index| {
             let answer = PartitionResponse::default().with_partition_index(*index);
             match active_producers(&state, &topic.name, *index) {
                 Ok(producers) => answer.with_active_producers(producers),
@@ -71,7 +76,7 @@ pub fn describe_transactions(
     request: &DescribeTransactionsRequest,
 ) -> DescribeTransactionsResponse {
     let state = call.core.state();
-    let states = request.transactional_ids.iter().map(|id| {
+    let states = distinct(&request.transactional_ids, |id| id.as_str()).map(|id| {
         let answer = TransactionState::default().with_transactional_id(id.clone());
         match state.transactions.get(id) {
             Some(transaction) => describe(answer, transaction),

@@ -16,8 +16,8 @@ use kafka_protocol::messages::{
     CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, TopicName,
 };
 
-use super::Call;
 use super::configs::source_of;
+use super::{Call, distinct};
 use crate::broker::refusal::Refusal;
 use crate::broker::state::{Node, State};
 use crate::broker::topics::config::{DEFINITIONS, Definition, TopicConfig};
@@ -34,7 +34,9 @@ pub fn create_topics(call: &Call<'_>, request: &CreateTopicsRequest) -> CreateTo
     for topic in &request.topics {
         *count.entry(&topic.name).or_default() += 1;
     }
-    let topics = request.topics.iter().map(|topic| {
+    // What this request would create if it weren't only asking: it is told no more than it could have.
+    let mut planned = 0;
+    let topics = distinct(&request.topics, |topic| topic.name.as_str()).map(|topic| {
         let result = CreatableTopicResult::default()
             .with_name(topic.name.clone())
             .with_num_partitions(-1)
@@ -43,7 +45,7 @@ pub fn create_topics(call: &Call<'_>, request: &CreateTopicsRequest) -> CreateTo
             let message = "the topic is in the request more than once";
             Err(Refusal::new(ResponseError::InvalidRequest, message))
         } else {
-            check_new(&state, topic)
+            check_new(&state, topic, planned)
         };
         match outcome {
             Err(refusal) => result
@@ -55,6 +57,7 @@ pub fn create_topics(call: &Call<'_>, request: &CreateTopicsRequest) -> CreateTo
                     .with_replication_factor(1)
                     .with_configs(Some(describe(&config)));
                 if request.validate_only {
+                    planned += partitions;
                     return result;
                 }
                 result.with_topic_id(state.topics.create(&topic.name, partitions, config))
@@ -65,7 +68,11 @@ pub fn create_topics(call: &Call<'_>, request: &CreateTopicsRequest) -> CreateTo
 }
 
 /// Partitions and settings of a new topic, if it can be created.
-fn check_new(state: &State, topic: &CreatableTopic) -> Result<(usize, TopicConfig), Refusal> {
+fn check_new(
+    state: &State,
+    topic: &CreatableTopic,
+    planned: usize,
+) -> Result<(usize, TopicConfig), Refusal> {
     let wanted = if topic.assignments.is_empty() {
         if !matches!(topic.replication_factor, -1 | 1) {
             let message = format!(
@@ -86,6 +93,7 @@ fn check_new(state: &State, topic: &CreatableTopic) -> Result<(usize, TopicConfi
         assigned_partitions(topic)?
     };
     let partitions = state.topics.check_new(&topic.name, wanted)?;
+    state.topics.check_room(planned + partitions)?;
     let mut config = TopicConfig::default();
     for setting in &topic.configs {
         config.set(&setting.name, setting.value.as_deref())?;

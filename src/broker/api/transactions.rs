@@ -167,11 +167,9 @@ pub fn offset_commit(call: &Call<'_>, request: &TxnOffsetCommitRequest) -> TxnOf
                     partition.committed_leader_epoch,
                     metadata,
                 )?;
-                let group = state.groups.get_or_create(&request.group_id)?;
-                group
-                    .offsets
-                    .commit_pending(*request.producer_id, &topic.name, index, position);
-                Ok(())
+                let (place, producer) = ((topic.name.as_str(), index), *request.producer_id);
+                let groups = &mut state.groups;
+                groups.commit(&request.group_id, Some(producer), place, position, call.now)
             });
             TxnOffsetCommitResponsePartition::default()
                 .with_partition_index(partition.partition_index)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::requests::{Join, JoinAnswer, SyncAnswer};
+use super::requests::{Join, JoinAnswer, SyncAnswer, member_bytes};
 use crate::broker::clock::Now;
 use crate::broker::limits;
 
@@ -57,6 +57,15 @@ impl Member {
         self.protocols.clone_from(&join.protocols);
     }
 
+    /// What it occupies, its assignment left out.
+    pub fn bytes(&self) -> usize {
+        member_bytes(
+            self.instance_id.as_deref(),
+            &self.client_id,
+            &self.protocols,
+        )
+    }
+
     pub fn metadata(&self, protocol: &str) -> Bytes {
         let said = self.protocols.iter().find(|(name, _)| name == protocol);
         said.map(|(_, metadata)| metadata.clone())
@@ -94,10 +103,12 @@ impl Member {
         }
     }
 
-    /// Answers a sync, if one waits.
-    pub fn answer_sync(&mut self, answer: SyncAnswer) {
-        if let Some(waiting) = self.sync.take() {
-            waiting.send(answer).ok();
-        }
+    /// Answers a sync, if one waits; says whether one did.
+    pub fn answer_sync(&mut self, answer: SyncAnswer) -> bool {
+        let Some(waiting) = self.sync.take() else {
+            return false;
+        };
+        waiting.send(answer).ok();
+        true
     }
 }

@@ -19,7 +19,9 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::member::Member;
-use super::requests::{Caller, Join, JoinAnswer, NotJoined, Sync, SyncAnswer, Synced};
+use super::requests::{
+    Caller, Join, JoinAnswer, MEMBER_OVERHEAD, NotJoined, Sync, SyncAnswer, Synced,
+};
 use crate::broker::clock::Now;
 use crate::broker::limits;
 
@@ -89,6 +91,29 @@ impl Membership {
     /// Whether nobody is in it or about to be.
     pub fn is_unused(&self) -> bool {
         self.members.is_empty() && self.promised.is_empty()
+    }
+
+    /// What the members occupy, and those who have only been given an id.
+    pub fn bytes(&self) -> usize {
+        let members: usize = self.members.values().map(Member::bytes).sum();
+        members + self.assigned_bytes() + self.promised.len() * MEMBER_OVERHEAD
+    }
+
+    /// What the assignments occupy.
+    pub fn assigned_bytes(&self) -> usize {
+        let members = self.members.values();
+        members.map(|member| member.assignment.len()).sum()
+    }
+
+    /// What the member occupies that joins again; 0 where it is a new one.
+    pub fn bytes_of(&self, join: &Join) -> usize {
+        let returning = join
+            .instance_id
+            .as_ref()
+            .and_then(|id| self.instances.get(id));
+        let member = self.members.get(&join.member_id);
+        let member = member.or_else(|| self.members.get(returning?));
+        member.map_or(0, Member::bytes)
     }
 
     /// A member joins, for the first time or again. The answer comes when all have.
@@ -236,7 +261,6 @@ impl Membership {
         member.answer_join(Err(fenced));
         member.answer_sync(Err(ResponseError::FencedInstanceId));
         let id = new_member_id(join.instance_id.as_deref().unwrap_or_default());
-        let says_the_same = member.protocols == join.protocols;
         let led = self.leader.as_deref() == Some(old_id);
         member.id.clone_from(&id);
         member.update(join);
@@ -252,8 +276,9 @@ impl Membership {
         if led {
             self.leader = Some(id.clone());
         }
-        if self.phase == Phase::Stable && says_the_same {
-            // Nothing has changed for the others. A client that can't be told to skip the assignment must
+        if self.phase == Phase::Stable && self.choose_protocol() == self.protocol {
+            // Nothing has changed for the others, whatever it says of itself now: only another protocol would
+            // need another assignment, as in Kafka's `updateStaticMemberAndRebalance`. A client that can't be told to skip the assignment must
             // not take itself for the leader, so it is told the old id leads, as in Kafka.
             let mut joined = self.joined(&id, led && join.may_skip_assignment);
             if led && !join.may_skip_assignment {
@@ -305,6 +330,7 @@ impl Membership {
                 let assignment = assignments.remove(&member.id).unwrap_or_default();
                 member.assignment = Bytes::copy_from_slice(&assignment);
             }
+            // Those who have yet to fetch their part are waited for until the deadline, as before.
             self.phase = Phase::Stable;
         }
         if self.phase == Phase::Stable {
@@ -336,8 +362,9 @@ impl Membership {
                 protocol: self.protocol.clone(),
                 assignment: member.assignment.clone(),
             };
-            member.answer_sync(Ok(synced));
-            member.touch(now);
+            if member.answer_sync(Ok(synced)) {
+                member.touch(now);
+            }
         }
     }
 

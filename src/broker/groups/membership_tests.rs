@@ -232,6 +232,74 @@ fn static_member_comes_back_without_a_rebalance_and_fences_its_past() {
 }
 
 #[test]
+fn static_member_that_says_something_else_does_not_disturb_the_others() {
+    let mut group = Membership::default();
+    let fixed = |protocols: &[(&str, &'static str)]| Join {
+        instance_id: Some("i".to_owned()),
+        protocols: protocols
+            .iter()
+            .map(|(name, said)| ((*name).to_owned(), Bytes::from_static(said.as_bytes())))
+            .collect(),
+        ..join("")
+    };
+    let first = fixed(&[("range", "a"), ("sticky", "a")]);
+    let old = joined(&mut send(&mut group, &first, Now::at(0)));
+    sync(&mut group, &old, Now::at(0));
+    // A restarted process has another user data, rack or list of partitions in its metadata.
+    let other_words = fixed(&[("range", "b"), ("sticky", "b")]);
+    let new = joined(&mut send(&mut group, &other_words, Now::at(0)));
+    assert_eq!((new.generation, group.phase()), (1, Phase::Stable));
+    let other_protocol = fixed(&[("sticky", "b"), ("range", "b")]);
+    let newer = joined(&mut send(&mut group, &other_protocol, Now::at(0)));
+    assert_eq!((newer.generation, newer.protocol.as_str()), (2, "sticky"));
+}
+
+/// A group of two of which only the leader has synced, at `time`.
+fn half_synced(time: Now) -> (Membership, Joined, Joined) {
+    let (mut group, first) = stable();
+    let mut second = send(&mut group, &join(""), Now::at(0));
+    let first = joined(&mut send(&mut group, &join(&first.member_id), Now::at(0)));
+    let second = joined(&mut second);
+    sync(&mut group, &first, time)
+        .try_recv()
+        .expect("an answer")
+        .expect("synced");
+    assert_eq!(group.phase(), Phase::Stable);
+    (group, first, second)
+}
+
+#[test]
+fn member_that_never_fetches_its_part_leaves_a_stable_group() {
+    let (mut group, first, second) = half_synced(Now::at(0));
+    for time in 1..60 {
+        for member in [&first, &second] {
+            let beat = group.heartbeat(caller(&member.member_id), 2, Now::at(time * 1000));
+            assert_eq!(beat, Ok(()));
+        }
+        group.expire(Now::at(time * 1000));
+    }
+    group.expire(Now::at(60_000));
+    assert_eq!(
+        group.heartbeat(caller(&second.member_id), 2, Now::at(60_000)),
+        Err(ResponseError::UnknownMemberId)
+    );
+    assert_eq!(
+        group.heartbeat(caller(&first.member_id), 2, Now::at(60_000)),
+        Err(ResponseError::RebalanceInProgress)
+    );
+}
+
+#[test]
+fn sync_of_the_leader_is_no_sign_of_life_of_another() {
+    let (mut group, _, second) = half_synced(Now::at(9_000));
+    group.expire(Now::at(10_000));
+    assert_eq!(
+        group.heartbeat(caller(&second.member_id), 2, Now::at(10_000)),
+        Err(ResponseError::UnknownMemberId)
+    );
+}
+
+#[test]
 fn members_without_a_common_protocol_do_not_meet() {
     let (mut group, _) = stable();
     let other = Join {

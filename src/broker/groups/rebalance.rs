@@ -104,7 +104,7 @@ impl Membership {
     }
 
     /// The protocol that all know and most like best; the leader decides a tie.
-    fn choose_protocol(&self) -> String {
+    pub(super) fn choose_protocol(&self) -> String {
         let known_to_all = |name: &str| {
             self.members
                 .values()
@@ -187,12 +187,14 @@ impl Membership {
         if now.has_reached(self.deadline) {
             match self.phase {
                 Phase::PreparingRebalance => self.complete_join(now),
-                Phase::CompletingRebalance => {
+                // In a stable group these are members that joined and never came for their part: nobody else
+                // would notice, and their partitions would have no reader.
+                Phase::CompletingRebalance | Phase::Stable => {
                     for id in std::mem::take(&mut self.unsynced) {
                         self.remove(&id, now);
                     }
                 }
-                Phase::Empty | Phase::Stable => {}
+                Phase::Empty => {}
             }
         }
     }

@@ -5,6 +5,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 
+/// What a member costs beside what it says, and each protocol beside its name and metadata.
+pub const MEMBER_OVERHEAD: usize = 512;
+const PROTOCOL_OVERHEAD: usize = 64;
+
+/// What a member occupies, its assignment left out.
+pub fn member_bytes(
+    instance_id: Option<&str>,
+    client_id: &str,
+    protocols: &[(String, Bytes)],
+) -> usize {
+    let said = protocols.iter();
+    let said: usize = said
+        .map(|(name, metadata)| PROTOCOL_OVERHEAD + name.len() + metadata.len())
+        .sum();
+    // The member's id begins with one of the other two.
+    MEMBER_OVERHEAD + 2 * instance_id.map_or(0, str::len) + 2 * client_id.len() + said
+}
+
 /// A member as it identifies itself in a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {
@@ -32,6 +50,17 @@ pub struct Join {
     pub may_skip_assignment: bool,
 }
 
+impl Join {
+    /// What a member that says this occupies.
+    pub fn bytes(&self) -> usize {
+        member_bytes(
+            self.instance_id.as_deref(),
+            &self.client_id,
+            &self.protocols,
+        )
+    }
+}
+
 /// A SyncGroup request.
 #[derive(Clone, Debug)]
 pub struct Sync {
@@ -40,6 +69,13 @@ pub struct Sync {
     pub protocol: Option<String>,
     /// From the leader: what each member is to do.
     pub assignments: Vec<(String, Bytes)>,
+}
+
+impl Sync {
+    /// What the assignments occupy.
+    pub fn bytes(&self) -> usize {
+        self.assignments.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
 }
 
 /// The answer to a join.

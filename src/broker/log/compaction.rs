@@ -2,8 +2,9 @@
 //!
 //! A pure function from a snapshot of batches to new ones, so that it runs outside the broker's lock; the
 //! log takes the result if nothing else has changed what was snapshot. Only decided records are touched
-//! (those below the last stable offset): aborted ones go, committed ones are compacted. The batch at the
-//! log's end keeps at least one record, so that readers can reach the end by fetching.
+//! (those below the last stable offset): aborted ones go, committed ones are compacted. The last batch of
+//! the snapshot keeps at least one record, so that readers reach its end by fetching: the log's, or the last
+//! stable offset of those that read only what is committed.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -39,7 +40,7 @@ pub struct Progress {
     /// Batches before this offset have been compacted.
     clean_end: i64,
     dirty_since: Option<Duration>,
-    /// When the next tombstones may go.
+    /// When the next tombstones may go, those of the last batch among them.
     next_horizon: Option<i64>,
     /// Counts installed results: one that was computed from an older state is not taken.
     round: u64,
@@ -57,8 +58,8 @@ pub struct Job {
     batches: Vec<Stored>,
     /// By producer id, in the order of their markers.
     aborted: HashMap<i64, Vec<Aborted>>,
-    /// The last offset of the log, whose batch must not become empty.
-    tail: i64,
+    /// Batches from here on have not been compacted before.
+    clean_end: i64,
     now_ms: i64,
     delete_retention_ms: i64,
     round: u64,
@@ -73,17 +74,44 @@ pub struct Compacted {
     round: u64,
 }
 
+impl Job {
+    /// The last offset, whose batch must not become empty.
+    fn last(&self) -> Option<i64> {
+        self.batches.last().map(|batch| batch.last)
+    }
+
+    /// The batches that have not been compacted before.
+    fn dirty(&self) -> impl Iterator<Item = &Stored> {
+        let clean = self
+            .batches
+            .partition_point(|batch| batch.base < self.clean_end);
+        self.batches[clean..].iter()
+    }
+
+    /// Whether tombstones may go now. The last batch keeps its own whatever their age.
+    fn has_due_tombstones(&self) -> bool {
+        let last = self.last();
+        let due = |batch: &Stored| {
+            batch
+                .delete_horizon
+                .is_some_and(|horizon| self.now_ms >= horizon)
+        };
+        self.batches
+            .iter()
+            .any(|batch| Some(batch.last) != last && due(batch))
+    }
+
+    /// Whether compaction would find anything that the last one hasn't.
+    fn is_worthwhile(&self) -> bool {
+        self.dirty().next().is_some() || self.has_due_tombstones()
+    }
+}
+
 impl Log {
     /// What there is to compact, if it is time to.
     pub fn due_compaction(&self, settings: &Compaction, now: Now) -> Option<Job> {
-        let job = self.compaction(settings, now)?;
-        let new = |batch: &&Stored| batch.base >= self.cleaner.clean_end;
-        let dirty: u64 = job
-            .batches
-            .iter()
-            .filter(new)
-            .map(|batch| batch.bytes.len() as u64)
-            .sum();
+        let job = self.worthwhile_compaction(settings, now)?;
+        let dirty: u64 = job.dirty().map(|batch| batch.bytes.len() as u64).sum();
         let total: u64 = job
             .batches
             .iter()
@@ -96,14 +124,24 @@ impl Log {
         let worth_it = dirty > 0
             && (dirty >= settings.dirty_bytes || waited)
             && dirty as f64 >= settings.dirty_ratio * total as f64;
-        let lagging = job.batches.iter().find(new).is_some_and(|oldest| {
+        let lagging = job.dirty().next().is_some_and(|oldest| {
             now.unix_ms.saturating_sub(oldest.max_timestamp) > settings.max_lag_ms
         });
-        let horizon = self
-            .cleaner
-            .next_horizon
-            .is_some_and(|horizon| now.unix_ms >= horizon);
-        (worth_it || lagging || horizon).then_some(job)
+        (worth_it || lagging || job.has_due_tombstones()).then_some(job)
+    }
+
+    /// What there is to compact, unless it would come out as it is.
+    pub fn worthwhile_compaction(&self, settings: &Compaction, now: Now) -> Option<Job> {
+        // A first look that costs nothing: a snapshot of a full partition does.
+        let decided = self.position(self.last_stable());
+        let newest = decided.checked_sub(1).and_then(|n| self.batches.get(n));
+        let is_dirty = newest.is_some_and(|newest| newest.base >= self.cleaner.clean_end);
+        let horizon = self.cleaner.next_horizon;
+        let is_due = horizon.is_some_and(|horizon| now.unix_ms >= horizon);
+        if !is_dirty && !is_due {
+            return None;
+        }
+        self.compaction(settings, now).filter(Job::is_worthwhile)
     }
 
     /// What can be compacted, whether or not it is worth it.
@@ -118,7 +156,7 @@ impl Log {
         (!batches.is_empty()).then(|| Job {
             batches,
             aborted: by_producer(self.transactions.aborted()),
-            tail: self.end - 1,
+            clean_end: self.cleaner.clean_end,
             now_ms: now.unix_ms,
             delete_retention_ms: settings.delete_retention_ms,
             round: self.cleaner.round,
@@ -178,13 +216,13 @@ pub fn compact(job: &Job) -> Compacted {
         let Some(header) = Header::read(&batch.bytes) else {
             continue;
         };
-        let is_tail = batch.last == job.tail;
+        let is_last = Some(batch.last) == job.last();
         if header.is_control() {
-            if in_transaction.remove(&header.producer_id) || is_tail {
+            if in_transaction.remove(&header.producer_id) || is_last {
                 kept.push(batch.clone());
             }
         } else if !is_aborted(&header, &job.aborted)
-            && let Some(batch) = compact_batch(batch, &header, is_tail, &newest, job)
+            && let Some(batch) = compact_batch(batch, &header, is_last, &newest, job)
         {
             if header.is_transactional() {
                 in_transaction.insert(header.producer_id);
@@ -228,11 +266,11 @@ fn newest_offsets(job: &Job) -> HashMap<Bytes, i64> {
 fn compact_batch(
     batch: &Stored,
     header: &Header,
-    is_tail: bool,
+    is_last: bool,
     newest: &HashMap<Bytes, i64>,
     job: &Job,
 ) -> Option<Stored> {
-    let drop_tombstones = !is_tail
+    let drop_tombstones = !is_last
         && batch
             .delete_horizon
             .is_some_and(|horizon| job.now_ms >= horizon);
@@ -256,8 +294,16 @@ fn compact_batch(
         let horizon = job.now_ms.saturating_add(job.delete_retention_ms);
         batch.delete_horizon.unwrap_or(horizon)
     });
-    // A batch that can't be read (it was when it came) or that must not vanish stays as it is.
-    if !readable || count == header.record_count || (count == 0 && is_tail) {
+    // A batch that can't be read (it was when it came) stays as it is, and is not looked at again for its
+    // tombstones.
+    let untouched = Stored {
+        delete_horizon: None,
+        ..batch.clone()
+    };
+    if !readable {
+        return Some(untouched);
+    }
+    if count == header.record_count || (count == 0 && is_last) {
         return Some(Stored {
             delete_horizon,
             ..batch.clone()
@@ -278,7 +324,7 @@ fn compact_batch(
     };
     let codec = Codec::of(header.codec_id())?;
     let Ok(records) = codec.compress(&records) else {
-        return Some(batch.clone());
+        return Some(untouched);
     };
     let bytes = shrunk.seal(&records);
     Some(Stored {

@@ -166,6 +166,64 @@ fn open_transaction_stops_compaction_in_front_of_it() {
 }
 
 #[test]
+fn due_tombstone_at_the_end_of_an_idle_log_is_left_in_peace() {
+    let mut log = Log::default();
+    append(&mut log, &Draft::keyed(&[("a", Some("1"))]));
+    append(&mut log, &Draft::keyed(&[("a", None)]));
+    run(&mut log, Now::at(0));
+    assert!(log.due_compaction(&SETTINGS, Now::at(5000)).is_none());
+    // It goes with the next one that has something to do.
+    append(&mut log, &Draft::keyed(&[("b", Some("1"))]));
+    let job = log
+        .due_compaction(&SETTINGS, Now::at(5000))
+        .expect("it is not the last any more");
+    log.install(compact(&job), Now::at(5000));
+    assert_eq!(contents(&log), [(2, "b".to_owned(), Some("1".to_owned()))]);
+}
+
+#[test]
+fn committed_reader_reaches_the_last_stable_offset_whatever_was_compacted() {
+    let mut log = Log::default();
+    append(&mut log, &Draft::keyed(&[("a", Some("1"))]));
+    append(
+        &mut log,
+        &Draft::keyed(&[("a", Some("2"))])
+            .producer(7, 0, 0)
+            .transactional(),
+    );
+    marker(&mut log, 7, Outcome::Abort);
+    append(
+        &mut log,
+        &Draft::keyed(&[("a", Some("3"))])
+            .producer(7, 0, 1)
+            .transactional(),
+    );
+    run(&mut log, Now::at(0));
+    assert_eq!(log.last_stable(), 3);
+    let slice = log
+        .read(1, Isolation::ReadCommitted, usize::MAX, true)
+        .expect("in range");
+    let last = slice.batches.last().expect("something ends there");
+    assert_eq!(Header::read(last).expect("a header").last_offset(), 2);
+}
+
+#[test]
+fn compaction_of_what_is_compacted_is_not_worthwhile() {
+    let mut log = Log::default();
+    append(&mut log, &Draft::keyed(&[("a", Some("1"))]));
+    append(&mut log, &Draft::keyed(&[("a", Some("2")), ("b", None)]));
+    append(&mut log, &Draft::keyed(&[("c", Some("1"))]));
+    let worthwhile = |log: &Log, ms| log.worthwhile_compaction(&SETTINGS, Now::at(ms)).is_some();
+    assert!(worthwhile(&log, 0));
+    run(&mut log, Now::at(0));
+    assert!(!worthwhile(&log, 999));
+    assert!(worthwhile(&log, 1000));
+    run(&mut log, Now::at(1000));
+    append(&mut log, &Draft::keyed(&[("c", Some("2"))]));
+    assert!(worthwhile(&log, 1000));
+}
+
+#[test]
 fn result_is_not_installed_over_another_and_keeps_what_was_removed_meanwhile() {
     let mut log = Log::default();
     for value in ["1", "2", "3"] {

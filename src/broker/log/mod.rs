@@ -211,7 +211,7 @@ impl Log {
             slice.batches.push(batch.bytes.clone());
             next = batch.last + 1;
         }
-        if isolation == Isolation::ReadCommitted {
+        if isolation == Isolation::ReadCommitted && !slice.batches.is_empty() {
             slice.aborted = self.transactions.aborted_within(offset, next).collect();
         }
         Ok(slice)

@@ -222,13 +222,18 @@ impl TopicConfig {
         }
     }
 
-    /// What may stay; `occupied` is the broker's own bound. It never deletes from a compacted topic: what
-    /// is there may be the only record of its key, so writing stops instead.
+    /// Whether no record may go that is the only one of its key, so that a full partition takes no more.
+    pub fn keeps_every_key(&self) -> bool {
+        self.is_compacted() && !self.is_deleted()
+    }
+
+    /// What may stay; `occupied` is the broker's own bound. It never deletes from a topic that is only
+    /// compacted: writing stops instead.
     pub fn retention(&self, occupied: u64) -> Retention {
         let deleted = self.is_deleted();
         let limit = |name| Some(self.number(name)).filter(|limit| deleted && *limit >= 0);
         Retention {
-            occupied: if self.is_compacted() {
+            occupied: if self.keeps_every_key() {
                 u64::MAX
             } else {
                 occupied

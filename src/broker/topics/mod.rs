@@ -120,16 +120,22 @@ impl Topics {
                 };
                 Refusal::new(ResponseError::InvalidPartitions, message)
             })?;
+        self.check_room(count - present)?;
+        Ok(count)
+    }
+
+    /// Whether there may be so many partitions more.
+    pub fn check_room(&self, more: usize) -> Result<(), Refusal> {
         let total: usize = self
             .by_name
             .values()
             .map(|topic| topic.partitions.len())
             .sum();
-        if total - present + count > limits::PARTITIONS {
+        if total + more > limits::PARTITIONS {
             let message = format!("this broker takes {} partitions in all", limits::PARTITIONS);
             return Err(Refusal::new(ResponseError::PolicyViolation, message));
         }
-        Ok(count)
+        Ok(())
     }
 
     /// Creates a topic that [`Topics::check_new`] has approved.

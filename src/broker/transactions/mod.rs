@@ -164,6 +164,10 @@ impl Transactions {
         now: Now,
     ) -> Result<(), ResponseError> {
         let transaction = self.owned(id, producer)?;
+        let groups = &transaction.groups;
+        if groups.len() >= limits::GROUPS_PER_TRANSACTION && !groups.contains(group) {
+            return Err(ResponseError::PolicyViolation);
+        }
         transaction.begin(now);
         transaction.groups.insert(group.to_owned());
         Ok(())

@@ -159,6 +159,17 @@ fn timeouts_and_strangers_are_refused() {
 }
 
 #[test]
+fn number_of_groups_in_a_transaction_is_bounded() {
+    let (mut transactions, producer) = begun();
+    let mut add = |n: usize| transactions.add_group("t", producer, &n.to_string(), Now::at(0));
+    for n in 0..limits::GROUPS_PER_TRANSACTION {
+        add(n).expect("there is room");
+    }
+    assert_eq!(add(0), Ok(()));
+    assert_eq!(add(limits::GROUPS_PER_TRANSACTION), Err(PolicyViolation));
+}
+
+#[test]
 fn number_of_ids_is_bounded_by_forgetting_idle_ones() {
     let (mut transactions, _) = begun();
     for n in 0..limits::TRANSACTIONAL_IDS as u64 {

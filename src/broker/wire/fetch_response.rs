@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
 use uuid::Uuid;
 
+use crate::broker::limits;
 use crate::broker::log::Slice;
 use crate::broker::log::transactions::Aborted;
 
@@ -65,16 +66,19 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// The pieces, with the length of all of them in front.
-    pub fn framed(mut self) -> Vec<Bytes> {
+    /// The pieces, with the length of all of them in front; `None` if they are longer than any answer may be.
+    pub fn framed(mut self) -> Option<Vec<Bytes>> {
         if !self.open.is_empty() {
             self.done.push(self.open.freeze());
         }
         let length: usize = self.done.iter().map(Bytes::len).sum();
-        let length = u32::try_from(length).expect("an answer is far below 4 GiB");
+        if length > limits::ANSWER_BYTES {
+            return None;
+        }
+        let length = u32::try_from(length).ok()?;
         let mut pieces = vec![Bytes::copy_from_slice(&length.to_be_bytes())];
         pieces.append(&mut self.done);
-        pieces
+        Some(pieces)
     }
 
     pub fn buffer(&mut self) -> &mut BytesMut {
@@ -230,7 +234,7 @@ mod tests {
         for version in 4..=16 {
             let mut pieces = Pieces::default();
             encode(&mut pieces, version, None, answer(id));
-            let mut bytes = Bytes::from(pieces.framed().concat());
+            let mut bytes = Bytes::from(pieces.framed().expect("short").concat());
             assert_eq!(bytes.get_u32() as usize, bytes.remaining());
             let decoded = FetchResponse::decode(&mut bytes, version).expect("it decodes");
             assert!(bytes.is_empty(), "version {version}");
@@ -264,6 +268,16 @@ mod tests {
     }
 
     #[test]
+    fn answer_beyond_the_bound_is_none() {
+        let batch = Bytes::from(vec![7; limits::ANSWER_BYTES / 4]);
+        let mut pieces = Pieces::default();
+        for _ in 0..5 {
+            pieces.append(batch.clone());
+        }
+        assert_eq!(pieces.framed(), None);
+    }
+
+    #[test]
     fn large_batches_are_shared_not_copied() {
         let batch = Bytes::from(vec![7; 10_000]);
         let mut pieces = Pieces::default();
@@ -271,6 +285,7 @@ mod tests {
         assert!(
             pieces
                 .framed()
+                .expect("short")
                 .iter()
                 .any(|piece| piece.as_ptr() == batch.as_ptr())
         );

@@ -9,6 +9,9 @@ use super::shape::Shape;
 
 const NEVER: i16 = i16::MAX;
 
+/// Resource type and name, pattern type, principal, host, operation and permission.
+const ACL: &[Field] = &[Fixed(1), Text, Fixed(1), Text, Text, Fixed(1 + 1)];
+
 /// The shape of a request, if it is one that is understood.
 #[rustfmt::skip]
 pub fn of(api: ApiKey) -> Option<Shape> {
@@ -84,6 +87,8 @@ pub fn of(api: ApiKey) -> Option<Shape> {
             Text, Text, Fixed(8 + 2), Since(3, &Fixed(4)), Since(3, &Text), Since(3, &Text),
             Structs(&[Text, Structs(&[Fixed(4 + 8), Since(2, &Fixed(4)), Text])]),
         ]),
+        ApiKey::DescribeAcls => (2, ACL),
+        ApiKey::CreateAcls | ApiKey::DeleteAcls => (2, &[Structs(ACL)]),
         ApiKey::DescribeConfigs => (4, &[
             Structs(&[Fixed(1), Text, Values(&Text)]), Fixed(1), Since(3, &Fixed(1)),
         ]),

@@ -373,6 +373,25 @@ fn transactions() {
     check(ApiKey::DescribeTransactions, |_| {
         DescribeTransactionsRequest::default().with_transactional_ids(vec![transactional_id(); 2])
     });
+    check(ApiKey::DescribeAcls, |_| {
+        DescribeAclsRequest::default()
+            .with_resource_name_filter(Some(name()))
+            .with_principal_filter(Some(name()))
+            .with_host_filter(Some(name()))
+    });
+    check(ApiKey::CreateAcls, |_| {
+        let creation = create_acls_request::AclCreation::default()
+            .with_resource_name(name())
+            .with_principal(name())
+            .with_host(name());
+        CreateAclsRequest::default().with_creations(vec![creation; 2])
+    });
+    check(ApiKey::DeleteAcls, |_| {
+        let filter = delete_acls_request::DeleteAclsFilter::default()
+            .with_resource_name_filter(Some(name()))
+            .with_host_filter(Some(name()));
+        DeleteAclsRequest::default().with_filters(vec![filter; 2])
+    });
     check(ApiKey::ListTransactions, |_| {
         ListTransactionsRequest::default()
             .with_state_filters(vec![name(); 2])

@@ -89,6 +89,22 @@ fn commit(offset: i64) -> OffsetCommitRequest {
 }
 
 #[tokio::test]
+async fn group_without_a_name_has_offsets_but_no_members() {
+    let core = with_topic().await;
+    let answer = ask(&core, 8, commit(7).with_group_id(group(""))).await;
+    assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+    let fetch = OffsetFetchRequest::default().with_topics(None);
+    let answer = ask(&core, 5, fetch).await;
+    assert_eq!(answer.topics[0].partitions[0].committed_offset, 7);
+    let describe = DescribeGroupsRequest::default().with_groups(vec![group("")]);
+    let answer = ask(&core, 5, describe).await;
+    assert_eq!(answer.groups[0].group_state.as_str(), "Empty");
+    let delete = DeleteGroupsRequest::default().with_groups_names(vec![group("")]);
+    assert_eq!(ask(&core, 2, delete).await.results[0].error_code, 0);
+    assert_eq!(join(&core, 9, "").await.error_code, 24);
+}
+
+#[tokio::test]
 async fn offsets_are_committed_and_fetched_in_every_version() {
     use offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
     let core = with_topic().await;

@@ -46,6 +46,46 @@ async fn produced_records_are_fetched_in_every_version() {
 }
 
 #[tokio::test]
+async fn fetch_of_nothing_does_not_wait() {
+    let core = core();
+    let nothing = FetchRequest::default()
+        .with_max_wait_ms(60_000)
+        .with_min_bytes(1);
+    let limit = std::time::Duration::from_secs(5);
+    let answer = tokio::time::timeout(limit, ask(&core, 12, nothing)).await;
+    assert!(answer.expect("at once").responses.is_empty());
+}
+
+#[tokio::test]
+async fn fetch_takes_less_when_answers_hold_the_memory() {
+    use fetch_request::{FetchPartition, FetchTopic};
+    let core = with_topic().await;
+    for _ in 0..20 {
+        ask(&core, 7, produce("t", &Draft::sized(100))).await;
+    }
+    let fetched = async |core: &Core| {
+        let partition = FetchPartition::default().with_partition_max_bytes(i32::MAX);
+        let topic = FetchTopic::default()
+            .with_topic(name("t"))
+            .with_partitions(vec![partition]);
+        let request = FetchRequest::default()
+            .with_max_bytes(i32::MAX)
+            .with_topics(vec![topic]);
+        let mut answer = ask(core, 12, request).await;
+        let partition = answer.responses.remove(0).partitions.remove(0);
+        partition.records.map_or(0, |records| records.len())
+    };
+    let all = fetched(&core).await;
+    let others = u32::try_from(crate::broker::limits::ANSWERS_BYTES).expect("it fits");
+    let _held = core
+        .answers
+        .acquire_many(others)
+        .await
+        .expect("they are free");
+    assert_eq!(fetched(&core).await, all / 20);
+}
+
+#[tokio::test]
 async fn acks_decide_whether_there_is_an_answer() {
     let core = with_topic().await;
     let unacknowledged = produce("t", &Draft::sized(1)).with_acks(0);

@@ -94,6 +94,25 @@ async fn newer_api_versions_is_told_what_there_is() {
 }
 
 #[tokio::test]
+async fn access_control_is_said_to_be_off_in_every_version() {
+    const SECURITY_DISABLED: i16 = 54;
+    let core = core();
+    for version in versions::<DescribeAclsRequest>() {
+        let described = ask(&core, version, DescribeAclsRequest::default()).await;
+        let create = CreateAclsRequest::default().with_creations(vec![Default::default(); 2]);
+        let created = ask(&core, version, create).await;
+        let delete = DeleteAclsRequest::default().with_filters(vec![Default::default()]);
+        let deleted = ask(&core, version, delete).await;
+        let codes = [
+            described.error_code,
+            created.results[1].error_code,
+            deleted.filter_results[0].error_code,
+        ];
+        assert_eq!(codes, [SECURITY_DISABLED; 3]);
+    }
+}
+
+#[tokio::test]
 async fn topics_are_created_altered_and_deleted_in_every_version() {
     use create_partitions_request::CreatePartitionsTopic;
     use delete_topics_request::DeleteTopicState;
