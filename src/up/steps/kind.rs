@@ -108,7 +108,10 @@ impl Builder<'_> {
 
     fn cluster(&self, name: &str, network: &str) -> Step {
         let workers = self.settings.workers;
-        let title = format!("kind cluster `{name}`: 1 control plane, {workers} workers");
+        let title = match self.workers(name).len() {
+            1 => format!("kind cluster `{name}`: 1 control plane, 1 worker"),
+            many => format!("kind cluster `{name}`: 1 control plane, {many} workers"),
+        };
         let creating = self.path("creating");
         let kubeconfig = format!("--kubeconfig={}", self.target.kubeconfig().display());
         let name_flag = format!("--name={name}");
@@ -124,7 +127,7 @@ impl Builder<'_> {
             .args([&kubeconfig, "--retain", "--config=-"])
             .stdin(files::cluster_config(workers, self.settings.port))
             .within(CREATE);
-        if let Some(image) = self.node_image() {
+        if let Some(image) = doctor::node_image(self.facts, self.settings.node_image.as_deref()) {
             create = create.arg(format!("--image={image}"));
         }
         let internal = self.facts.container.as_ref().map(|_| "--internal");
@@ -162,6 +165,7 @@ impl Builder<'_> {
             });
         if let Some(container) = &self.facts.container {
             step = step.part(self.join(network, container));
+            step.undo = vec![self.leave()];
         }
         step.part(Part::always([kind("get", "kubeconfig")
             .args(internal)
@@ -200,20 +204,6 @@ impl Builder<'_> {
             otherwise: vec![create(&[])],
             ..Part::default()
         }
-    }
-
-    /// The nodes' image: what the user chose, or the one of the kind release that is here, if that is ours.
-    fn node_image(&self) -> Option<String> {
-        let chosen = self.settings.node_image.clone();
-        chosen.or_else(|| {
-            let is_ours = doctor::is_pinned_kind(&self.facts.kind);
-            let cgroup = self.facts.docker.found().map(|docker| docker.cgroup);
-            match (is_ours, cgroup) {
-                (_, Some(1)) => Some(files::pin("NODE_IMAGE_CGROUP_V1").to_owned()),
-                (true, _) => Some(files::pin("NODE_IMAGE").to_owned()),
-                (false, _) => None,
-            }
-        })
     }
 
     fn node_containers(&self, name: &str) -> Vec<String> {
@@ -312,19 +302,25 @@ impl Builder<'_> {
             ))
     }
 
+    /// Takes this container off the cluster's network, whatever there is of the bridge.
+    fn leave(&self) -> Command {
+        self.ourselves()
+            .args(["net", "down"])
+            .args(self.target.flags())
+    }
+
     fn bridge(&self) -> Step {
-        let net = |verb: &str| {
-            self.ourselves()
-                .args(["net", verb])
-                .args(self.target.flags())
-        };
+        let up = self
+            .ourselves()
+            .args(["net", "up"])
+            .args(self.target.flags());
         let mut step = Step::new(
             "bridge",
             "this container uses the cluster's names and addresses",
         )
         .after(&["nodes"])
-        .part(Part::always([net("up").within(API)]));
-        step.undo = vec![net("down")];
+        .part(Part::always([up.within(API)]));
+        step.undo = vec![self.leave()];
         step
     }
 }
