@@ -78,7 +78,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
                 ),
                 false => "There is nothing to remove.\n".to_owned(),
             };
-            report.send(Event::Done(Done {
+            report.send(&Event::Done(Done {
                 changed,
                 dashboard: None,
                 elapsed_ms,
@@ -91,7 +91,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             }
         }
         Err(error) => {
-            report.send(Event::Error {
+            report.send(&Event::Error {
                 error: error::report(&error),
             });
             Err(error)

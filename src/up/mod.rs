@@ -189,7 +189,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
                 own_ms: meter.own().as_millis(),
             };
             let words = last_words(&settings, &done);
-            report.send(Event::Done(done));
+            report.send(&Event::Done(done));
             if args.target.json {
                 Ok(())
             } else {
@@ -197,7 +197,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             }
         }
         Err(error) => {
-            report.send(Event::Error {
+            report.send(&Event::Error {
                 error: error::report(&error),
             });
             Err(error)
@@ -214,7 +214,7 @@ fn examine(settings: &Settings, facts: &Facts, report: &Report) -> anyhow::Resul
         .cloned();
     for row in rows {
         if row.verdict != Verdict::Pass {
-            report.send(Event::Checked(row));
+            report.send(&Event::Checked(row));
         }
     }
     match failed {

@@ -54,7 +54,7 @@ pub enum Outcome {
 
 /// Carries out a plan. An error is that of the first step that failed.
 pub async fn run(plan: &Plan, stage: &Stage) -> anyhow::Result<Outcome> {
-    stage.report.send(Event::planned(plan));
+    stage.report.send(&Event::planned(plan));
     let mut done: HashMap<_, _> = plan
         .steps
         .iter()
@@ -143,7 +143,7 @@ async fn undo(plan: &Plan, stage: &Stage) {
                 continue;
             }
             undone.push(command);
-            stage.report.send(Event::command(step.name, command));
+            stage.report.send(&Event::command(step.name, command));
             if let Err(error) = stage.undo.succeed(command).await {
                 tracing::warn!("failed to undo {}: {error:#}", step.title);
             }
@@ -153,7 +153,7 @@ async fn undo(plan: &Plan, stage: &Stage) {
 
 async fn carry_out(step: &Step, stage: &Stage) -> anyhow::Result<Outcome> {
     let began = Instant::now();
-    stage.report.send(Event::started(step));
+    stage.report.send(&Event::started(step));
     let mut outcome = Outcome::Passed;
     for part in &step.parts {
         match carry_out_part(step, part, stage).await {
@@ -161,7 +161,7 @@ async fn carry_out(step: &Step, stage: &Stage) -> anyhow::Result<Outcome> {
             Err(error) => {
                 stage
                     .report
-                    .send(Event::failed(step, &error, began.elapsed()));
+                    .send(&Event::failed(step, &error, began.elapsed()));
                 return Err(match &step.help {
                     Some(help) if !is_final(&error) => or_help(error, || help.clone()),
                     _ => error,
@@ -169,7 +169,7 @@ async fn carry_out(step: &Step, stage: &Stage) -> anyhow::Result<Outcome> {
             }
         }
     }
-    stage.report.send(Event::finished(
+    stage.report.send(&Event::finished(
         step,
         outcome == Outcome::Already,
         began.elapsed(),
@@ -189,7 +189,7 @@ async fn carry_out_part(step: &Step, part: &Part, stage: &Stage) -> anyhow::Resu
             let said = error.to_string();
             let why = said.lines().last().unwrap_or_default().trim();
             let why = format!("another way, because: {why}");
-            stage.report.send(Event::waiting(step.name, &why));
+            stage.report.send(&Event::waiting(step.name, &why));
             act(step, &part.otherwise, stage).await?;
         }
         other => other?,
@@ -233,15 +233,15 @@ fn is_final(error: &anyhow::Error) -> bool {
 
 async fn act(step: &Step, acts: &[Act], stage: &Stage) -> anyhow::Result<()> {
     for act in acts {
-        stage.report.send(Event::command(step.name, act.command()));
+        stage.report.send(&Event::command(step.name, act.command()));
         match act {
             Act::Run(command) => {
-                let heard = |line: &str| stage.report.send(Event::waiting(step.name, line));
+                let heard = |line: &str| stage.report.send(&Event::waiting(step.name, line));
                 let output = stage.runner.run_heard(command, &heard).await?;
                 output.checked(command)?;
             }
             Act::Wait { command, watch } => {
-                let told = |reason: &str| stage.report.send(Event::waiting(step.name, reason));
+                let told = |reason: &str| stage.report.send(&Event::waiting(step.name, reason));
                 wait::wait(command, watch, stage.runner.as_ref(), &told).await?;
             }
             Act::Until {
@@ -287,7 +287,7 @@ async fn until(
         if let Err(error) = answer {
             let said = error.to_string();
             let reason = said.lines().last().unwrap_or_default().trim();
-            stage.report.send(Event::waiting(step.name, reason));
+            stage.report.send(&Event::waiting(step.name, reason));
         }
         tokio::time::sleep(POLL).await;
     }

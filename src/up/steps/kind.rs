@@ -79,16 +79,22 @@ impl Builder<'_> {
                 .within(LOAD),
             Command::new("rm").args(["-r", &context]),
         ];
-        let source = env!("CARGO_MANIFEST_DIR");
-        let from_source = Command::new("docker")
-            .args(["build", "--tag", tag, &label])
-            .args(["--file", &format!("{source}/docker/Dockerfile"), source])
-            .within(BUILD);
+        // Its sources are in it: an installed executable has no source tree.
+        let source = self.path("source");
+        let from_source = [
+            self.ourselves().args(["unpack", "--source", &source]),
+            Command::new("docker")
+                .args(["build", "--tag", tag, &label])
+                .args(["--file", &format!("{source}/docker/Dockerfile"), &source])
+                .within(BUILD),
+            Command::new("rm").args(["-r", &source]),
+        ];
+        let from_source = from_source.map(Act::Run).into();
         let mut part = Part::unless([present], packed);
         if self.fits() {
-            part.otherwise = vec![Act::Run(from_source)];
+            part.otherwise = from_source;
         } else {
-            part.acts = vec![Act::Run(from_source)];
+            part.acts = from_source;
         }
         Step::new("image", format!("image {tag}"))
             .after(&["files"])

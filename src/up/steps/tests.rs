@@ -91,9 +91,7 @@ fn existing() -> Settings {
 fn script(settings: &Settings, facts: &Facts) -> String {
     let script = up(settings, facts).script();
     let hash = format!("{:016x}", files::hash());
-    let script = script
-        .replace(&hash, "FILES")
-        .replace(env!("CARGO_MANIFEST_DIR"), "SOURCE");
+    let script = script.replace(&hash, "FILES");
     let lines = script
         .lines()
         .map(|line| match line.split_once("fireworks-up-") {
@@ -271,7 +269,8 @@ fn programs_of_another_system_are_built_from_source() {
     };
     let script = script(&settings(), &other);
     assert!(
-        script.contains("--file SOURCE/docker/Dockerfile SOURCE") && !script.contains("packed")
+        script.contains("--file /state/source/docker/Dockerfile /state/source\n")
+            && !script.contains("packed")
     );
 }
 
