@@ -20,11 +20,10 @@ static SOURCE_FOLDERS: [(&str, Dir<'_>); 6] = [
     ("static", include_dir!("$CARGO_MANIFEST_DIR/static")),
     ("templates", include_dir!("$CARGO_MANIFEST_DIR/templates")),
 ];
-static SOURCE_FILES: [(&str, &str); 4] = [
+static SOURCE_FILES: [(&str, &str); 3] = [
     ("Cargo.toml", include_str!("../../Cargo.toml")),
     ("Cargo.lock", include_str!("../../Cargo.lock")),
     ("LICENSE", include_str!("../../LICENSE")),
-    ("README.md", include_str!("../../README.md")),
 ];
 
 static PACKED: &str = include_str!("../../docker/packed.Dockerfile");
@@ -37,7 +36,7 @@ pub struct UnpackArgs {
     pub folder: std::path::PathBuf,
 
     /// Write the sources too, for `docker build --file FOLDER/docker/Dockerfile FOLDER`
-    #[arg(long)]
+    #[arg(long, env = "FIREWORKS_SOURCE")]
     pub source: bool,
 }
 
