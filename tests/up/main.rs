@@ -395,7 +395,8 @@ fn nodes_that_docker_stopped_are_started() {
     assert!(
         asked
             .iter()
-            .any(|line| line.starts_with("docker start fireworks-control-plane")),
+            .any(|line| line.starts_with("docker start ")
+                && line.contains(" fireworks-control-plane")),
         "{asked:?}"
     );
     assert!(!asked.iter().any(|line| line.starts_with("kind create")));
