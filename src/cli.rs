@@ -152,7 +152,7 @@ impl Command {
             Command::Doctor(args) => up::doctor::run(args, shutdown).await,
             Command::Logs(args) => up::logs::run(args, shutdown).await,
             Command::Net(args) => up::net::run(args, shutdown).await,
-            Command::Unpack(args) => up::files::unpack(&args.folder),
+            Command::Unpack(args) => up::files::unpack(&args),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "fireworks", &mut script);

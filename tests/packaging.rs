@@ -60,6 +60,55 @@ fn charts_have_the_version_of_the_crate_and_the_pinned_kafka() {
 }
 
 #[test]
+fn build_of_the_image_sees_every_target_that_the_manifest_names() {
+    let (manifest, ignore) = (read("Cargo.toml"), read(".dockerignore"));
+    let mut named = 0;
+    for section in manifest.split("\n[[").skip(1) {
+        let (kind, rest) = section.split_once("]]").unwrap();
+        let rest = rest.split("\n[").next().unwrap();
+        let value = |key: &str| {
+            let line = rest.lines().find_map(|line| line.strip_prefix(key))?;
+            Some(
+                line.trim_start_matches([' ', '='])
+                    .trim_matches('"')
+                    .to_owned(),
+            )
+        };
+        let folder = match kind {
+            "bench" => "benches",
+            "bin" => "src/bin",
+            "example" => "examples",
+            "test" => "tests",
+            other => panic!("[[{other}]]"),
+        };
+        let path =
+            value("path").unwrap_or_else(|| format!("{folder}/{}.rs", value("name").unwrap()));
+        assert!(root().join(&path).exists(), "{path}");
+        let top = path.split('/').next().unwrap();
+        assert!(
+            ignore.lines().any(|line| line == format!("!{top}")),
+            ".dockerignore keeps {path} out"
+        );
+        named += 1;
+    }
+    assert!(named > 0);
+    for file in [
+        "Cargo.toml",
+        "Cargo.lock",
+        "src",
+        "static",
+        "templates",
+        "kind",
+        "docker",
+    ] {
+        assert!(
+            ignore.lines().any(|line| line == format!("!{file}")),
+            "{file}"
+        );
+    }
+}
+
+#[test]
 fn editor_and_make_shell_open_the_same_container() {
     let (editor, shell) = (
         read(".devcontainer/devcontainer.json"),

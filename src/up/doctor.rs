@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::anyhow;
 use serde::Serialize;
 
-use super::command::System;
+use super::command::{Stopped, System};
 use super::facts::{self, Docker, Facts, Tool, Version, first_version};
 use super::machine::overlap;
 use super::target::{Cluster, TargetArgs};
@@ -60,13 +60,21 @@ pub struct Args {
 /// Looks, and prints a row a check. An error where `up` could not work.
 pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let target = args.target.target()?;
+    let stopped = shutdown.clone();
     let facts = facts::gather(&target, &[], args.port, &System::new(shutdown)).await;
+    if stopped.is_requested() {
+        return Err(Stopped.into());
+    }
     let wish = Wish {
         is_kind: matches!(target.cluster, Cluster::Kind { .. }),
-        nodes: 4,
+        // Those that are there are as many as are wanted.
+        nodes: match facts.nodes.len() as u64 {
+            0 => 4,
+            nodes => nodes,
+        },
         brokers: 1,
         port: args.port,
-        chose_node_image: false,
+        node_image: None,
     };
     let rows = rows(&facts, &wish);
     let text = match args.target.json {
@@ -91,8 +99,8 @@ pub struct Wish {
     pub nodes: u64,
     pub brokers: u64,
     pub port: u16,
-    /// Whether the user chose the nodes' image.
-    pub chose_node_image: bool,
+    /// The nodes' image, where the user chose one.
+    pub node_image: Option<String>,
 }
 
 const GIB: u64 = 1 << 30;
@@ -140,6 +148,10 @@ pub fn rows(facts: &Facts, wish: &Wish) -> Vec<Row> {
         rows.push(memory(docker, wish));
         rows.push(cgroup(docker, wish));
     }
+    let kubelet = kubelet(facts, wish);
+    let skew = |kubectl: &Version| skew(*kubectl, &kubelet.clone()?);
+    rows.extend(facts.kubectl.found().and_then(skew));
+    rows.extend(workers(facts, wish));
     rows.extend(facts.machine.disk.map(disk));
     rows.extend(inotify(facts));
     rows.push(port(facts, wish));
@@ -244,6 +256,45 @@ fn shown((major, minor, patch): Version) -> String {
     format!("{major}.{minor}.{patch}")
 }
 
+/// The nodes' image: what the user chose, or the one of the kind release that is here, if that is ours; none where
+/// kind is to take its own.
+pub fn node_image(facts: &Facts, chosen: Option<&str>) -> Option<String> {
+    let cgroup = facts.docker.found().map(|docker| docker.cgroup);
+    let pinned = match (is_pinned_kind(&facts.kind), cgroup) {
+        (_, Some(1)) => Some(files::pin("NODE_IMAGE_CGROUP_V1")),
+        (true, _) => Some(files::pin("NODE_IMAGE")),
+        (false, _) => None,
+    };
+    chosen.or(pinned).map(str::to_owned)
+}
+
+/// The version of the cluster's nodes, or of those that would be made, as their image is named.
+fn kubelet(facts: &Facts, wish: &Wish) -> Option<String> {
+    let there = facts.nodes.iter().find(|node| node.is_control_plane);
+    let image = match there {
+        Some(node) => node.image.clone(),
+        None => node_image(facts, wish.node_image.as_deref())?,
+    };
+    let (_, tag) = image.split('@').next()?.rsplit_once(':')?;
+    Some(tag.to_owned())
+}
+
+/// kind does not add nodes to a cluster.
+fn workers(facts: &Facts, wish: &Wish) -> Option<Row> {
+    let there = facts.nodes.len() as u64;
+    (there > 0 && there != wish.nodes).then(|| {
+        warn(
+            "workers",
+            format!(
+                "this cluster has {}, not {}",
+                there.saturating_sub(1),
+                wish.nodes - 1
+            ),
+            "a cluster's nodes are fixed: fireworks down, then up with --workers",
+        )
+    })
+}
+
 /// kubectl and the cluster may be a minor version apart.
 pub fn skew(kubectl: Version, kubelet: &str) -> Option<Row> {
     let (_, minor, _) = first_version(kubelet)?;
@@ -280,7 +331,9 @@ fn memory(docker: &Docker, wish: &Wish) -> Row {
 
 fn cgroup(docker: &Docker, wish: &Wish) -> Row {
     match docker.cgroup {
-        1 if wish.chose_node_image => pass("cgroup", "version 1, with a node image of your choice"),
+        1 if wish.node_image.is_some() => {
+            pass("cgroup", "version 1, with a node image of your choice")
+        }
         1 => warn(
             "cgroup",
             "version 1, which Kubernetes 1.35 and newer refuse: nodes are of 1.34",
@@ -325,6 +378,12 @@ fn port(facts: &Facts, wish: &Wish) -> Row {
             "port",
             format!("this cluster has {port}, not {}", wish.port),
             "a cluster's port is fixed: fireworks down, then up with --port",
+        ),
+        // It would be waited for in vain.
+        None if facts.nodes.iter().any(|node| node.is_control_plane) => fail(
+            "port",
+            "the kind cluster of this name does not show its port 30080 on this machine: fireworks up has not made it",
+            "choose another --name, or bring the pipeline there with --context and --image",
         ),
         // Inside a container the port is the host's, where docker finds out.
         None if facts.container.is_some() || facts.machine.is_port_free => {
@@ -380,4 +439,85 @@ fn net_admin(has: bool) -> Row {
 
 fn tenths(bytes: u64) -> String {
     format!("{}.{}", bytes / GIB, bytes % GIB * 10 / GIB)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::NodeContainer;
+    use super::*;
+
+    fn wish() -> Wish {
+        Wish {
+            is_kind: true,
+            nodes: 4,
+            brokers: 1,
+            port: 8080,
+            node_image: None,
+        }
+    }
+
+    fn cluster(port: Option<u16>) -> Facts {
+        let node = |number: usize| NodeContainer {
+            name: format!("a-{number}"),
+            is_running: true,
+            is_control_plane: number == 0,
+            port: port.filter(|_| number == 0),
+            image: "kindest/node:v1.34.4@sha256:00".into(),
+        };
+        Facts {
+            kubectl: Tool::Found((1, 34, 1)),
+            nodes: (0..4).map(node).collect(),
+            ..Facts::default()
+        }
+    }
+
+    fn row(facts: &Facts, wish: &Wish, name: &str) -> Option<(Verdict, String)> {
+        let mut rows = rows(facts, wish).into_iter();
+        let row = rows.rfind(|row| row.name == name)?;
+        Some((row.verdict, row.said))
+    }
+
+    #[test]
+    fn cluster_that_shows_no_port_can_not_be_used() {
+        let (verdict, _) = row(&cluster(None), &wish(), "port").unwrap();
+        assert_eq!(verdict, Verdict::Fail);
+        let (verdict, _) = row(&cluster(Some(8080)), &wish(), "port").unwrap();
+        assert_eq!(verdict, Verdict::Pass);
+    }
+
+    #[test]
+    fn other_number_of_workers_is_told() {
+        let more = Wish { nodes: 6, ..wish() };
+        assert_eq!(
+            row(&cluster(Some(8080)), &more, "workers"),
+            Some((Verdict::Warn, "this cluster has 3, not 5".into()))
+        );
+        assert_eq!(row(&cluster(Some(8080)), &wish(), "workers"), None);
+        assert_eq!(row(&Facts::default(), &more, "workers"), None);
+    }
+
+    #[test]
+    fn kubectl_that_is_too_far_from_the_nodes_is_told() {
+        let there = Facts {
+            kubectl: Tool::Found((1, 37, 0)),
+            ..cluster(Some(8080))
+        };
+        let (verdict, said) = row(&there, &wish(), "kubectl").unwrap();
+        assert_eq!(
+            (verdict, said.as_str()),
+            (
+                Verdict::Warn,
+                "1.37.0 with a cluster of v1.34.4: more than one minor version apart"
+            )
+        );
+        let chosen = Wish {
+            node_image: Some("kindest/node:v1.36.2".into()),
+            ..wish()
+        };
+        let none = Facts {
+            nodes: Vec::new(),
+            ..there
+        };
+        assert_eq!(row(&none, &chosen, "kubectl").unwrap().0, Verdict::Pass);
+    }
 }

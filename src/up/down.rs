@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 
-use super::command::{Command, Runner, System};
+use super::command::{Command, Runner, Stopped, System};
 use super::facts::{self, Facts, Tool};
 use super::lock::Lock;
 use super::meter::Meter;
@@ -35,6 +35,9 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let (halt, running) = shutdown.child();
     let meter = Meter::new(System::new(running));
     let facts = facts::gather(&target, &[], 0, &meter).await;
+    if shutdown.is_requested() {
+        return Err(trouble::explain(Stopped.into(), &target));
+    }
     let executable = std::env::current_exe()?.display().to_string();
     let plan = plan(&target, &facts, &executable);
     if args.target.dry_run {
@@ -75,7 +78,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
                 ),
                 false => "There is nothing to remove.\n".to_owned(),
             };
-            report.send(Event::Done(Done {
+            report.send(&Event::Done(Done {
                 changed,
                 dashboard: None,
                 elapsed_ms,
@@ -88,7 +91,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             }
         }
         Err(error) => {
-            report.send(Event::Error {
+            report.send(&Event::Error {
                 error: error::report(&error),
             });
             Err(error)
@@ -101,28 +104,41 @@ async fn is_ours(target: &Target, facts: &Facts, runner: &dyn Runner) -> anyhow:
     let Cluster::Kind { name, .. } = &target.cluster else {
         return Ok(());
     };
-    let Some(control_plane) = facts.nodes.iter().find(|node| node.is_control_plane) else {
+    if let Some(said) = &facts.nodes_trouble {
+        return Err(anyhow!(
+            "it can't be told whose cluster `{name}` is: {said}"
+        ))
+        .help(|| "nothing was removed; see what is wrong: fireworks doctor".into());
+    }
+    if facts.nodes.is_empty() {
         return Ok(());
-    };
+    }
     // One that we were interrupted in making may have no configuration yet.
     if target.state.join("creating").exists() {
         return Ok(());
     }
-    // kubeadm's configuration holds the node's labels, and can be read off a container that is stopped.
+    let foreign = || {
+        Err(anyhow!(
+            "the kind cluster `{name}` was not made by fireworks up"
+        ))
+        .help(|| format!("remove it yourself: kind delete cluster --name {name}"))
+    };
+    let Some(control_plane) = facts.nodes.iter().find(|node| node.is_control_plane) else {
+        // What a `down` that was interrupted has left has no more to say for itself; our folder has.
+        return match target.kubeconfig().exists() {
+            true => Ok(()),
+            false => foreign(),
+        };
+    };
+    // kubeadm's configuration holds the node's labels, and can be read off a container that is stopped. How it is
+    // written there changes with kubeadm's version.
     let file = format!("{}:/kind/kubeadm.conf", control_plane.name);
     let command = Command::new("docker").args(["cp", &file, "-"]);
     let output = runner.run(&command).await?;
-    if output.is_success()
-        && output
-            .text()
-            .contains(&format!("node-labels: {}", files::NODE_LABEL))
-    {
+    if output.is_success() && output.text().contains(files::NODE_LABEL) {
         return Ok(());
     }
-    Err(anyhow!(
-        "the kind cluster `{name}` was not made by fireworks up"
-    ))
-    .help(|| format!("remove it yourself: kind delete cluster --name {name}"))
+    foreign()
 }
 
 /// The plan of `down`.
@@ -130,7 +146,7 @@ pub fn plan(target: &Target, facts: &Facts, executable: &str) -> Plan {
     let mut steps = Vec::new();
     match &target.cluster {
         Cluster::Kind { name, network } => {
-            if facts.container.is_some() {
+            if facts.container.is_some() || facts.has_bridge_on_host {
                 steps.push(bridge(target, executable));
             }
             steps.push(cluster(target, name));
@@ -149,7 +165,7 @@ fn bridge(target: &Target, executable: &str) -> Step {
     let down = Command::new(executable)
         .args(["net", "down"])
         .args(target.flags());
-    Step::new("bridge", "this container's own names and routes").part(Part::always([down]))
+    Step::new("bridge", "names and routes as before").part(Part::always([down]))
 }
 
 fn cluster(target: &Target, name: &str) -> Step {
@@ -231,4 +247,88 @@ fn existing(target: &Target, context: &str) -> Step {
             .args(["delete", "namespace", &target.namespace])
             .within(DELETE)],
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::NodeContainer;
+    use super::super::recorder::{Recorder, says};
+    use super::*;
+
+    fn target() -> Target {
+        Target {
+            cluster: Cluster::Kind {
+                name: "a".into(),
+                network: "kind".into(),
+            },
+            namespace: "fireworks".into(),
+            state: "/nowhere".into(),
+        }
+    }
+
+    fn facts(is_control_plane: bool) -> Facts {
+        Facts {
+            nodes: vec![NodeContainer {
+                name: "a-node".into(),
+                is_running: false,
+                is_control_plane,
+                port: None,
+                image: String::new(),
+            }],
+            ..Facts::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn cluster_of_ours_is_known_by_its_label_however_kubeadm_writes_it() {
+        for (said, is_ours_too) in [
+            (
+                "kubeletExtraArgs:\n  node-labels: part-of=fireworks\n",
+                true,
+            ),
+            ("- name: node-labels\n  value: part-of=fireworks\n", true),
+            ("- name: node-labels\n  value: \"\"\n", false),
+        ] {
+            let runner = Recorder::new(move |_| says(said));
+            let outcome = is_ours(&target(), &facts(true), &runner).await;
+            assert_eq!(outcome.is_ok(), is_ours_too, "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn cluster_that_can_not_be_asked_is_left_alone() {
+        let runner = Recorder::new(|_| says("part-of=fireworks"));
+        let silent = Facts {
+            nodes_trouble: Some("took longer than 10s".into()),
+            ..Facts::default()
+        };
+        let error = is_ours(&target(), &silent, &runner).await.unwrap_err();
+        assert_eq!(
+            error::report(&error),
+            "error: it can't be told whose cluster `a` is: took longer than 10s\n\
+             help: nothing was removed; see what is wrong: fireworks doctor"
+        );
+        // Workers alone, and no folder of ours.
+        assert!(is_ours(&target(), &facts(false), &runner).await.is_err());
+    }
+
+    #[test]
+    fn bridge_is_undone_in_a_container_and_on_a_host_that_has_one() {
+        let names = |facts: &Facts| {
+            let plan = plan(&target(), facts, "fireworks");
+            plan.steps.iter().map(|step| step.name).collect::<Vec<_>>()
+        };
+        let with_bridge = ["bridge", "cluster", "network", "state"];
+        let on_host = Facts {
+            has_bridge_on_host: true,
+            ..Facts::default()
+        };
+        let inside = Facts {
+            container: Some("c0ffee".into()),
+            ..Facts::default()
+        };
+        assert_eq!(names(&on_host), with_bridge);
+        assert_eq!(names(&inside), with_bridge);
+        assert_eq!(names(&Facts::default()), with_bridge[1..]);
+    }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::command::{Command, Missing, Output, Runner};
 use super::machine::{self, Machine};
+use super::net;
 use super::target::{Cluster, Target};
 
 /// How long a question may take.
@@ -24,10 +25,14 @@ pub struct Facts {
     pub kubectl: Tool<Version>,
     /// The nodes of the kind cluster of that name; none where there is no such cluster.
     pub nodes: Vec<NodeContainer>,
+    /// Why these could not be listed, where they could not: there may be some.
+    pub nodes_trouble: Option<String>,
     /// The node images, Kafka's and ours that the engine has, of those that were asked for.
     pub images: Vec<String>,
     /// This container's own id, where fireworks runs in one of this engine.
     pub container: Option<String>,
+    /// Whether a bridge was made on this plain host, by name.
+    pub has_bridge_on_host: bool,
     pub machine: Machine,
     /// The user and the server of an existing cluster's context.
     pub context: Tool<Context>,
@@ -79,8 +84,10 @@ pub struct NodeContainer {
     pub name: String,
     pub is_running: bool,
     pub is_control_plane: bool,
-    /// The dashboard's port on this machine.
+    /// The dashboard's port on this machine, whether or not the container runs.
     pub port: Option<u16>,
+    /// The image, as it was named when the node was made.
+    pub image: String,
 }
 
 /// Where a context of the user's kubeconfig leads.
@@ -88,6 +95,20 @@ pub struct NodeContainer {
 pub struct Context {
     pub server: String,
     pub user: String,
+}
+
+impl Context {
+    /// The name of the API server; none where that is an address.
+    pub fn host_name(&self) -> Option<String> {
+        let rest = self.server.split("://").last()?;
+        let host = rest.split('/').next()?;
+        let host = match host.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+            _ => host,
+        };
+        let is_address = host.starts_with('[') || host.parse::<std::net::IpAddr>().is_ok();
+        (!is_address && !host.is_empty()).then(|| host.to_owned())
+    }
 }
 
 /// Asks for all of it. `images` are those whose presence matters; `port` is the dashboard's.
@@ -103,6 +124,10 @@ pub async fn gather(target: &Target, images: &[&str], port: u16, runner: &dyn Ru
                 present(runner, images),
                 container(runner),
             );
+            let (nodes, nodes_trouble) = match nodes {
+                Ok(nodes) => (nodes, None),
+                Err(said) => (Vec::new(), Some(said)),
+            };
             let root = docker
                 .found()
                 .map_or(target.state.clone(), |docker| docker.root.clone());
@@ -112,8 +137,10 @@ pub async fn gather(target: &Target, images: &[&str], port: u16, runner: &dyn Ru
                 helm,
                 kubectl,
                 nodes,
+                nodes_trouble,
                 images,
                 container,
+                has_bridge_on_host: net::is_on_host(),
                 machine: machine::look(port, &root),
                 context: Tool::Unasked,
             }
@@ -212,26 +239,45 @@ pub fn first_version(text: &str) -> Option<Version> {
         })
 }
 
-async fn nodes(runner: &dyn Runner, name: &str) -> Vec<NodeContainer> {
+/// The nodes of a cluster, or why they can't be told.
+async fn nodes(runner: &dyn Runner, name: &str) -> Result<Vec<NodeContainer>, String> {
     let command = Command::new("docker").args([
         "ps",
         "--all",
         "--no-trunc",
         &format!("--filter=label=io.x-k8s.kind.cluster={name}"),
-        r#"--format={{.Names}};{{.State}};{{.Label "io.x-k8s.kind.role"}};{{.Ports}}"#,
+        r#"--format={{.Names}};{{.State}};{{.Image}};{{.Label "io.x-k8s.kind.role"}};{{.Ports}}"#,
     ]);
-    let Tool::Found(text) = ask(runner, command).await else {
-        return Vec::new();
+    let text = match ask(runner, command).await {
+        Tool::Found(text) => text,
+        Tool::Broken(said) => return Err(said),
+        Tool::Missing | Tool::Unasked => return Err("docker is not there".into()),
     };
     let mut nodes: Vec<_> = text.lines().filter_map(node).collect();
     nodes.sort_by(|a, b| (a.name.len(), &a.name).cmp(&(b.name.len(), &b.name)));
-    nodes
+    // A container that is stopped publishes nothing, and will again.
+    let silent = |node: &&mut NodeContainer| node.is_control_plane && node.port.is_none();
+    if let Some(node) = nodes.iter_mut().find(silent) {
+        node.port = port_of(runner, &node.name).await;
+    }
+    Ok(nodes)
+}
+
+/// The port that the dashboard's node port was bound to when the container was made.
+async fn port_of(runner: &dyn Runner, container: &str) -> Option<u16> {
+    let format = "--format={{json .HostConfig.PortBindings}}";
+    let command = Command::new("docker").args(["container", "inspect", format, container]);
+    let Tool::Found(text) = ask(runner, command).await else {
+        return None;
+    };
+    let bindings: Value = serde_json::from_str(&text).ok()?;
+    bindings["30080/tcp"][0]["HostPort"].as_str()?.parse().ok()
 }
 
 fn node(line: &str) -> Option<NodeContainer> {
-    let mut columns = line.splitn(4, ';');
+    let mut columns = line.splitn(5, ';');
     let mut next = || columns.next();
-    let (name, state, role, ports) = (next()?, next()?, next()?, next()?);
+    let (name, state, image, role, ports) = (next()?, next()?, next()?, next()?, next()?);
     let published = ports
         .split(", ")
         .find_map(|port| port.strip_suffix("->30080/tcp"));
@@ -240,6 +286,7 @@ fn node(line: &str) -> Option<NodeContainer> {
         is_running: state == "running",
         is_control_plane: role == "control-plane",
         port: published.and_then(|address| address.rsplit(':').next()?.parse().ok()),
+        image: image.to_owned(),
     })
 }
 
@@ -256,13 +303,7 @@ async fn present(runner: &dyn Runner, images: &[&str]) -> Vec<String> {
 
 /// This container's id, if the engine knows it.
 async fn container(runner: &dyn Runner) -> Option<String> {
-    if !Path::new("/.dockerenv").exists() && !Path::new("/run/.containerenv").exists() {
-        return None;
-    }
-    let name = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
+    let name = net::own_id(Path::new("/"))?;
     let format = "--format={{.HostConfig.NetworkMode}} {{.Id}}";
     let command = Command::new("docker").args(["container", "inspect", format, &name]);
     match ask(runner, command).await {
@@ -315,18 +356,61 @@ mod tests {
     }
 
     #[test]
+    fn server_has_a_name_unless_it_is_an_address() {
+        for (server, name) in [
+            ("https://a-control-plane:6443", Some("a-control-plane")),
+            (
+                "https://x.eks.example.com/k8s/clusters/1",
+                Some("x.eks.example.com"),
+            ),
+            ("https://127.0.0.1:40883", None),
+            ("https://[::1]:40883", None),
+        ] {
+            let context = Context {
+                server: server.into(),
+                user: String::new(),
+            };
+            assert_eq!(context.host_name().as_deref(), name, "{server}");
+        }
+    }
+
+    #[test]
     fn node_tells_role_state_and_the_port_of_the_dashboard() {
-        let line = "a-control-plane;running;control-plane;127.0.0.1:40883->6443/tcp, 127.0.0.1:8081->30080/tcp";
+        let line = "a-control-plane;running;kindest/node:v1.34.4;control-plane;127.0.0.1:40883->6443/tcp, 127.0.0.1:8081->30080/tcp";
         assert_eq!(
             node(line).unwrap(),
             NodeContainer {
                 name: "a-control-plane".into(),
                 is_running: true,
                 is_control_plane: true,
-                port: Some(8081)
+                port: Some(8081),
+                image: "kindest/node:v1.34.4".into(),
             }
         );
-        assert!(!node("a-worker;exited;worker;").unwrap().is_running);
+        assert!(!node("a-worker;exited;i;worker;").unwrap().is_running);
+    }
+
+    #[tokio::test]
+    async fn port_of_a_cluster_that_is_stopped_is_known_and_one_without_is_told() {
+        for (bindings, port) in [
+            (
+                r#"{"30080/tcp":[{"HostIp":"127.0.0.1","HostPort":"8081"}],"6443/tcp":[{"HostIp":"127.0.0.1","HostPort":"40883"}]}"#,
+                Some(8081),
+            ),
+            (
+                r#"{"6443/tcp":[{"HostIp":"127.0.0.1","HostPort":"40883"}]}"#,
+                None,
+            ),
+        ] {
+            let recorder = Recorder::new(move |command| match command.args[0].as_str() {
+                "ps" => {
+                    says("a-worker;exited;i;worker;\na-control-plane;exited;i;control-plane;\n")
+                }
+                _ => says(bindings),
+            });
+            let nodes = nodes(&recorder, "a").await.unwrap();
+            assert_eq!(nodes.iter().find_map(|node| node.port), port);
+        }
     }
 
     #[tokio::test]
@@ -359,5 +443,11 @@ mod tests {
             matches!(facts.docker, Tool::Broken(said) if said.starts_with("permission denied"))
         );
         assert_eq!((facts.nodes, facts.images), (Vec::new(), Vec::new()));
+        assert!(
+            facts
+                .nodes_trouble
+                .unwrap()
+                .starts_with("permission denied")
+        );
     }
 }

@@ -1,9 +1,7 @@
 //! The files that `up` brings along: the charts, the cluster's configuration, the Dockerfiles, the pinned versions.
 //!
-//! They are those of the source tree's `kind/` and `docker/`, embedded when the binary is built. Nothing is read from
-//! the source tree at run time.
-
-use std::path::Path;
+//! They are those of the source tree's `kind/` and `docker/`, embedded when the binary is built, and so are the sources
+//! themselves, for an image where this executable does not fit. Nothing is read from the source tree at run time.
 
 use anyhow::Context;
 use include_dir::{Dir, DirEntry, include_dir};
@@ -13,6 +11,21 @@ static KIND: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/kind");
 /// On the control plane of a cluster that `up` made.
 pub const NODE_LABEL: &str = "part-of=fireworks";
 
+/// What `docker/Dockerfile` builds from: folders and files of the source tree.
+static SOURCE_FOLDERS: [(&str, Dir<'_>); 6] = [
+    ("benches", include_dir!("$CARGO_MANIFEST_DIR/benches")),
+    ("docker", include_dir!("$CARGO_MANIFEST_DIR/docker")),
+    ("kind", include_dir!("$CARGO_MANIFEST_DIR/kind")),
+    ("src", include_dir!("$CARGO_MANIFEST_DIR/src")),
+    ("static", include_dir!("$CARGO_MANIFEST_DIR/static")),
+    ("templates", include_dir!("$CARGO_MANIFEST_DIR/templates")),
+];
+static SOURCE_FILES: [(&str, &str); 3] = [
+    ("Cargo.toml", include_str!("../../Cargo.toml")),
+    ("Cargo.lock", include_str!("../../Cargo.lock")),
+    ("LICENSE", include_str!("../../LICENSE")),
+];
+
 static PACKED: &str = include_str!("../../docker/packed.Dockerfile");
 const PACKED_NAME: &str = "docker/packed.Dockerfile";
 
@@ -21,11 +34,17 @@ const PACKED_NAME: &str = "docker/packed.Dockerfile";
 pub struct UnpackArgs {
     /// The folder; it is made where it is missing
     pub folder: std::path::PathBuf,
+
+    /// Write the sources too, for `docker build --file FOLDER/docker/Dockerfile FOLDER`
+    #[arg(long, env = "FIREWORKS_SOURCE")]
+    pub source: bool,
 }
 
-/// Writes all files below a folder.
-pub fn unpack(folder: &Path) -> anyhow::Result<()> {
-    for (path, content) in all() {
+/// Writes the files below a folder.
+pub fn unpack(args: &UnpackArgs) -> anyhow::Result<()> {
+    let UnpackArgs { folder, source } = args;
+    let sources = source.then(sources).unwrap_or_default();
+    for (path, content) in all().into_iter().chain(sources) {
         let path = folder.join(path);
         let parent = path.parent().unwrap_or(folder);
         std::fs::create_dir_all(parent)
@@ -88,30 +107,53 @@ pub fn cluster_config(workers: u8, port: u16) -> String {
 
 fn all() -> Vec<(String, &'static [u8])> {
     let mut files = vec![(PACKED_NAME.to_owned(), PACKED.as_bytes())];
-    let mut folders = vec![&KIND];
-    while let Some(folder) = folders.pop() {
-        for entry in folder.entries() {
-            match entry {
-                DirEntry::Dir(folder) => folders.push(folder),
-                DirEntry::File(file) => {
-                    files.push((format!("kind/{}", file.path().display()), file.contents()));
-                }
-            }
-        }
-    }
+    collect("kind", &KIND, &mut files);
     files.sort();
     files
 }
 
+fn sources() -> Vec<(String, &'static [u8])> {
+    let files = SOURCE_FILES.iter();
+    let mut files: Vec<_> = files
+        .map(|(name, text)| ((*name).to_owned(), text.as_bytes()))
+        .collect();
+    for (name, folder) in &SOURCE_FOLDERS {
+        collect(name, folder, &mut files);
+    }
+    files
+}
+
+fn collect(name: &str, folder: &Dir<'static>, files: &mut Vec<(String, &'static [u8])>) {
+    for entry in folder.entries() {
+        match entry {
+            DirEntry::Dir(folder) => collect(name, folder, files),
+            DirEntry::File(file) => {
+                files.push((format!("{name}/{}", file.path().display()), file.contents()));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
     fn unpacked_charts_are_those_of_the_source_tree() {
         let folder = tempfile::tempdir().unwrap();
-        unpack(folder.path()).unwrap();
+        unpack(&UnpackArgs {
+            folder: folder.path().into(),
+            source: true,
+        })
+        .unwrap();
         for name in [
+            "Cargo.lock",
+            "docker/Dockerfile",
+            "benches/restore.rs",
+            "src/up/net/mod.rs",
+            "templates/dashboard.html",
             "kind/charts/kafka/Chart.yaml",
             "kind/charts/fireworks/values.yaml",
             "kind/cluster.yaml",

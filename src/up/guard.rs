@@ -27,7 +27,7 @@ pub fn allow(target: &Target, facts: &Facts, yes: bool, report: &Report) -> anyh
         return Err(anyhow!("there is no context `{context}` in the kubeconfig"))
             .help(|| "list them: kubectl config get-contexts".into());
     };
-    report.send(Event::Note {
+    report.send(&Event::Note {
         text: format!(
             "cluster {} ({context}), namespace {}, user {}",
             found.server, target.namespace, found.user

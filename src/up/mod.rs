@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 
-use self::command::System;
+use self::command::{Stopped, System};
 use self::doctor::Verdict;
 use self::facts::Facts;
 use self::lock::Lock;
@@ -63,11 +63,11 @@ pub struct Args {
     pub target: TargetArgs,
 
     /// Nodes beside the control plane
-    #[arg(long, env = "FIREWORKS_WORKERS", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
+    #[arg(long, env = "FIREWORKS_WORKERS", default_value_t = 3, conflicts_with = "context", value_parser = clap::value_parser!(u8).range(1..=9))]
     pub workers: u8,
 
     /// Brokers of the Kafka that is installed: 1, or 3 that keep three copies
-    #[arg(long, value_name = "N", env = "FIREWORKS_KAFKA_REPLICAS", default_value_t = 1, value_parser = one_or_three)]
+    #[arg(long, value_name = "N", env = "FIREWORKS_KAFKA_REPLICAS", default_value_t = 1, conflicts_with = "bootstrap_servers", value_parser = one_or_three)]
     pub kafka_replicas: u8,
 
     /// Instances of brownian
@@ -151,6 +151,10 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let meter = Meter::new(System::new(running));
     let images = [settings.image.reference(), settings.kafka_image()];
     let facts = facts::gather(&settings.target, &images, settings.port, &meter).await;
+    if shutdown.is_requested() {
+        // What the tools were asked was cut short.
+        return Err(trouble::explain(Stopped.into(), &settings.target));
+    }
     let plan = steps::up(&settings, &facts);
     if args.target.dry_run {
         return print(&plan.script());
@@ -185,7 +189,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
                 own_ms: meter.own().as_millis(),
             };
             let words = last_words(&settings, &done);
-            report.send(Event::Done(done));
+            report.send(&Event::Done(done));
             if args.target.json {
                 Ok(())
             } else {
@@ -193,7 +197,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             }
         }
         Err(error) => {
-            report.send(Event::Error {
+            report.send(&Event::Error {
                 error: error::report(&error),
             });
             Err(error)
@@ -210,7 +214,7 @@ fn examine(settings: &Settings, facts: &Facts, report: &Report) -> anyhow::Resul
         .cloned();
     for row in rows {
         if row.verdict != Verdict::Pass {
-            report.send(Event::Checked(row));
+            report.send(&Event::Checked(row));
         }
     }
     match failed {

@@ -1,6 +1,6 @@
 //! What is to be done, as a value: steps of commands that check, act and wait, and what must come before what.
 //!
-//! A plan does nothing. [`super::run`] carries it out and [`Plan::script`] writes the same commands as a shell
+//! A plan does nothing. [`super::run`](mod@super::run) carries it out and [`Plan::script`] writes the same commands as a shell
 //! script, so what `--dry-run` prints can be read, compared, and run.
 
 use std::time::Duration;

@@ -252,12 +252,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn pod(status: Value) -> Value {
+    fn pod(status: &Value) -> Value {
         json!({"kind": "Pod", "metadata": {"name": "brownian-1", "labels": {INSTANCE: "fireworks"}}, "status": status})
     }
 
     fn waiting(reason: &str, message: &str, restarts: u64) -> Value {
-        pod(json!({"phase": "Pending", "containerStatuses": [{
+        pod(&json!({"phase": "Pending", "containerStatuses": [{
             "restartCount": restarts, "image": "fireworks:abc",
             "state": {"waiting": {"reason": reason, "message": message}},
             "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]}))
@@ -278,10 +278,10 @@ mod tests {
 
     #[test]
     fn every_reason_of_kubernetes_becomes_a_sentence() {
-        let unschedulable = pod(json!({"phase": "Pending", "conditions": [
+        let unschedulable = pod(&json!({"phase": "Pending", "conditions": [
             {"type": "PodScheduled", "status": "False", "message": "0/4 nodes are available: 3 Insufficient memory."}]}));
         let running =
-            pod(json!({"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}));
+            pod(&json!({"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}));
         let probe = event(
             "Warning",
             "Unhealthy",
@@ -367,7 +367,7 @@ mod tests {
         let mut other = waiting("ErrImagePull", "denied", 0);
         other["metadata"]["labels"][INSTANCE] = "kafka".into();
         let ready =
-            pod(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}));
+            pod(&json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}));
         assert_eq!(
             look(&json!({"items": [other, ready]}), "fireworks"),
             Look::default()

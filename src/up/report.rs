@@ -189,10 +189,10 @@ impl Report {
         }
     }
 
-    pub fn send(&self, event: Event) {
+    pub fn send(&self, event: &Event) {
         let mut inner = self.lock();
         let elapsed = inner.began.elapsed();
-        match &event {
+        match event {
             Event::Started { step, title } => {
                 let (now, title) = (Instant::now(), title.clone());
                 inner.begun.push(*step);
@@ -219,7 +219,7 @@ impl Report {
             }
             _ => {}
         }
-        inner.sink.tell(&event, elapsed);
+        inner.sink.tell(event, elapsed);
     }
 
     pub fn has_begun(&self, step: &str) -> bool {
@@ -362,24 +362,24 @@ mod tests {
 
     fn tell_all(report: &Report) {
         let step = Step::new("kafka", "Kafka: 1 broker");
-        report.send(Event::planned(&Plan {
+        report.send(&Event::planned(&Plan {
             steps: vec![step.clone()],
         }));
-        report.send(Event::started(&step));
-        report.send(Event::command(
+        report.send(&Event::started(&step));
+        report.send(&Event::command(
             "kafka",
             &Command::new("helm").arg("upgrade").stdin("sasl.password=b"),
         ));
         for _ in 0..3 {
-            report.send(Event::waiting("kafka", "kafka-0: pulling"));
+            report.send(&Event::waiting("kafka", "kafka-0: pulling"));
         }
-        report.send(Event::finished(&step, false, Duration::from_millis(1_234)));
-        report.send(Event::failed(
+        report.send(&Event::finished(&step, false, Duration::from_millis(1_234)));
+        report.send(&Event::failed(
             &step,
             &anyhow::anyhow!("no"),
             Duration::from_millis(50),
         ));
-        report.send(Event::Done(Done {
+        report.send(&Event::Done(Done {
             changed: true,
             dashboard: Some("http://x".into()),
             elapsed_ms: 9,
@@ -422,7 +422,7 @@ mod tests {
     fn silent_step_gives_signs_of_life() {
         let out = Shared::default();
         let report = Report::new(Plain(out.clone()));
-        report.send(Event::started(&Step::new("kafka", "Kafka: 1 broker")));
+        report.send(&Event::started(&Step::new("kafka", "Kafka: 1 broker")));
         let mut inner = report.lock();
         inner.tick();
         assert_eq!(out.text(), "");

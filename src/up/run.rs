@@ -1,7 +1,8 @@
 //! Carries out a plan: each step as soon as what it comes after is done, check → act → verify.
 //!
-//! The first step that fails ends the others; what had begun is undone where the plan says so. Nothing is
-//! remembered for the next run, which finds out by the checks.
+//! The first step that fails ends the others. Where the run was interrupted, what had begun is undone as the plan
+//! says; after a failure it stays, for whoever looks into it. Nothing is remembered for the next run, which finds out
+//! by the checks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,15 +43,18 @@ impl std::fmt::Debug for Stage {
 }
 
 /// Whether anything was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    Changed,
+    /// There was nothing to find out: it is a wait, or is done every time and changes nothing of note.
+    Passed,
+    /// It was looked for, and found to be there.
     Already,
+    Changed,
 }
 
 /// Carries out a plan. An error is that of the first step that failed.
 pub async fn run(plan: &Plan, stage: &Stage) -> anyhow::Result<Outcome> {
-    stage.report.send(Event::planned(plan));
+    stage.report.send(&Event::planned(plan));
     let mut done: HashMap<_, _> = plan
         .steps
         .iter()
@@ -79,14 +83,15 @@ pub async fn run(plan: &Plan, stage: &Stage) -> anyhow::Result<Outcome> {
     let mut whole = Outcome::Already;
     let (mut failure, mut deadline) = (None, None);
     while let Some(joined) = next(&mut running, deadline).await {
-        let Ok((name, outcome)) = joined else {
-            continue;
+        let outcome = match joined {
+            Ok((name, Ok(outcome))) => Ok((name, outcome)),
+            Ok((_, Err(error))) => Err(error),
+            // Whoever comes after it would wait for ever.
+            Err(error) => Err(anyhow!(error).context("a step ended before it was done")),
         };
         match outcome {
-            Ok(outcome) => {
-                if outcome == Outcome::Changed {
-                    whole = Outcome::Changed;
-                }
+            Ok((name, outcome)) => {
+                whole = whole.max(outcome);
                 if let Some(done) = done.get(name) {
                     done.send_replace(true);
                 }
@@ -103,7 +108,9 @@ pub async fn run(plan: &Plan, stage: &Stage) -> anyhow::Result<Outcome> {
     match failure {
         None => Ok(whole),
         Some(error) => {
-            undo(plan, stage).await;
+            if error.is::<Stopped>() {
+                undo(plan, stage).await;
+            }
             Err(error)
         }
     }
@@ -125,12 +132,18 @@ async fn next<T: 'static>(
 }
 
 async fn undo(plan: &Plan, stage: &Stage) {
+    let mut undone = Vec::new();
     for step in plan.steps.iter().rev() {
         if !stage.report.has_begun(step.name) {
             continue;
         }
         for command in &step.undo {
-            stage.report.send(Event::command(step.name, command));
+            // Two steps may have the same way back.
+            if undone.contains(&command) {
+                continue;
+            }
+            undone.push(command);
+            stage.report.send(&Event::command(step.name, command));
             if let Err(error) = stage.undo.succeed(command).await {
                 tracing::warn!("failed to undo {}: {error:#}", step.title);
             }
@@ -140,16 +153,15 @@ async fn undo(plan: &Plan, stage: &Stage) {
 
 async fn carry_out(step: &Step, stage: &Stage) -> anyhow::Result<Outcome> {
     let began = Instant::now();
-    stage.report.send(Event::started(step));
-    let mut outcome = Outcome::Already;
+    stage.report.send(&Event::started(step));
+    let mut outcome = Outcome::Passed;
     for part in &step.parts {
         match carry_out_part(step, part, stage).await {
-            Ok(Outcome::Changed) => outcome = Outcome::Changed,
-            Ok(Outcome::Already) => {}
+            Ok(of_part) => outcome = outcome.max(of_part),
             Err(error) => {
                 stage
                     .report
-                    .send(Event::failed(step, &error, began.elapsed()));
+                    .send(&Event::failed(step, &error, began.elapsed()));
                 return Err(match &step.help {
                     Some(help) if !is_final(&error) => or_help(error, || help.clone()),
                     _ => error,
@@ -157,7 +169,7 @@ async fn carry_out(step: &Step, stage: &Stage) -> anyhow::Result<Outcome> {
             }
         }
     }
-    stage.report.send(Event::finished(
+    stage.report.send(&Event::finished(
         step,
         outcome == Outcome::Already,
         began.elapsed(),
@@ -177,17 +189,16 @@ async fn carry_out_part(step: &Step, part: &Part, stage: &Stage) -> anyhow::Resu
             let said = error.to_string();
             let why = said.lines().last().unwrap_or_default().trim();
             let why = format!("another way, because: {why}");
-            stage.report.send(Event::waiting(step.name, &why));
+            stage.report.send(&Event::waiting(step.name, &why));
             act(step, &part.otherwise, stage).await?;
         }
         other => other?,
     }
-    // What is always done, a wait for example, changes nothing of note.
     let is_conditional = !part.when.is_empty() || !part.unless.is_empty();
     Ok(if is_conditional {
         Outcome::Changed
     } else {
-        Outcome::Already
+        Outcome::Passed
     })
 }
 
@@ -222,15 +233,15 @@ fn is_final(error: &anyhow::Error) -> bool {
 
 async fn act(step: &Step, acts: &[Act], stage: &Stage) -> anyhow::Result<()> {
     for act in acts {
-        stage.report.send(Event::command(step.name, act.command()));
+        stage.report.send(&Event::command(step.name, act.command()));
         match act {
             Act::Run(command) => {
-                let heard = |line: &str| stage.report.send(Event::waiting(step.name, line));
+                let heard = |line: &str| stage.report.send(&Event::waiting(step.name, line));
                 let output = stage.runner.run_heard(command, &heard).await?;
                 output.checked(command)?;
             }
             Act::Wait { command, watch } => {
-                let told = |reason: &str| stage.report.send(Event::waiting(step.name, reason));
+                let told = |reason: &str| stage.report.send(&Event::waiting(step.name, reason));
                 wait::wait(command, watch, stage.runner.as_ref(), &told).await?;
             }
             Act::Until {
@@ -254,16 +265,17 @@ async fn until(
     stage: &Stage,
 ) -> anyhow::Result<()> {
     let end = Instant::now() + deadline;
+    let holds = Holds::Says(says.to_owned());
     loop {
-        let output = stage.runner.run(command).await?;
-        let found = is_true(&Holds::Says(says.to_owned()), &output);
-        if found {
-            return Ok(());
-        }
+        // An answer that takes too long is one that isn't there yet, as is one that can't be read.
+        let answer = match stage.runner.run(command).await {
+            Ok(output) if is_true(&holds, &output) => return Ok(()),
+            Ok(output) => output.checked(command),
+            Err(error) if is_final(&error) => return Err(error),
+            Err(error) => Err(error),
+        };
         if Instant::now() >= end {
-            let last = output
-                .checked(command)
-                .map(|_| anyhow!("it never said `{says}`"));
+            let last = answer.map(|_| anyhow!("it never said `{says}`"));
             return Err(last.unwrap_or_else(|error| error)).with_context(|| {
                 format!(
                     "{} is not there after {}",
@@ -272,10 +284,10 @@ async fn until(
                 )
             });
         }
-        let last = output.last_lines();
-        let reason = last.lines().last().unwrap_or_default();
-        if !output.is_success() {
-            stage.report.send(Event::waiting(step.name, reason));
+        if let Err(error) = answer {
+            let said = error.to_string();
+            let reason = said.lines().last().unwrap_or_default().trim();
+            stage.report.send(&Event::waiting(step.name, reason));
         }
         tokio::time::sleep(POLL).await;
     }
@@ -352,32 +364,100 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn failure_ends_the_others_and_undoes_what_had_begun_and_only_that() {
-        let runner = Arc::new(Recorder::with_delays(|command| {
-            match command.program.as_str() {
-                "kafka" => (Duration::from_millis(50), fails(1, "no room")),
-                "slow" => (Duration::from_secs(600), says("")),
-                _ => (Duration::ZERO, says("")),
+    async fn interruption_undoes_what_had_begun_and_only_that_and_a_failure_nothing() {
+        for is_stopped in [true, false] {
+            let runner = Arc::new(Recorder::with_delays(move |command| {
+                match command.program.as_str() {
+                    "kafka" if is_stopped => (Duration::from_millis(50), Err(Stopped.into())),
+                    "kafka" => (Duration::from_millis(50), fails(1, "no room")),
+                    "slow" => (Duration::from_secs(600), says("")),
+                    _ => (Duration::ZERO, says("")),
+                }
+            }));
+            let undo = always();
+            let undoing = |name: &'static str, after: &[&'static str], way_back: &str| {
+                let mut step = step(name, after);
+                step.undo = vec![command(way_back)];
+                step
+            };
+            let plan = Plan {
+                steps: vec![
+                    undoing("cluster", &[], "net-down"),
+                    undoing("bridge", &[], "net-down"),
+                    step("slow", &[]),
+                    step("kafka", &[]),
+                    undoing("later", &["kafka"], "never"),
+                ],
+            };
+            let error = run(&plan, &stage(&runner, &undo)).await.unwrap_err();
+            let (said, undone): (_, &[&str]) = match is_stopped {
+                true => ("interrupted", &["net-down"]),
+                false => ("`kafka` exited with 1\n  no room", &[]),
+            };
+            assert_eq!(error.to_string(), said);
+            assert_eq!(undo.lines(), undone);
+            assert!(!runner.lines().contains(&"later".to_owned()));
+        }
+    }
+
+    #[tokio::test]
+    async fn step_that_panics_ends_the_run() {
+        let runner = Arc::new(Recorder::new(|command| {
+            assert_ne!(command.program, "a", "a bug");
+            says("")
+        }));
+        let plan = Plan {
+            steps: vec![step("a", &[]), step("b", &["a"])],
+        };
+        let stage = stage(&runner, &always());
+        let ended = tokio::time::timeout(Duration::from_secs(20), run(&plan, &stage)).await;
+        let error = format!("{:#}", ended.unwrap().unwrap_err());
+        assert!(
+            error.starts_with("a step ended before it was done: "),
+            "{error}"
+        );
+        assert_eq!(runner.lines(), ["a"]);
+    }
+
+    #[tokio::test]
+    async fn answer_that_takes_too_long_is_asked_for_again() {
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let runner = Arc::new(Recorder::new(move |command| {
+            match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+                0 => Err(super::super::command::Overdue {
+                    line: command.line(),
+                    deadline: Duration::from_secs(10),
+                }
+                .into()),
+                _ => says("ok"),
             }
         }));
-        let undo = always();
-        let undoing = |name: &'static str, after: &[&'static str], way_back: &str| {
-            let mut step = step(name, after);
-            step.undo = vec![command(way_back)];
-            step
+        let act = Act::Until {
+            command: command("readyz"),
+            says: "ok".into(),
+            deadline: Duration::from_secs(20),
         };
         let plan = Plan {
-            steps: vec![
-                undoing("bridge", &[], "net-down"),
-                step("slow", &[]),
-                step("kafka", &[]),
-                undoing("later", &["kafka"], "never"),
-            ],
+            steps: vec![Step::new("nodes", "the cluster").part(Part::wait(act))],
         };
-        let error = run(&plan, &stage(&runner, &undo)).await.unwrap_err();
-        assert_eq!(error.to_string(), "`kafka` exited with 1\n  no room");
-        assert_eq!(undo.lines(), ["net-down"]);
-        assert!(!runner.lines().contains(&"later".to_owned()));
+        run(&plan, &stage(&runner, &always())).await.unwrap();
+        assert_eq!(runner.lines(), ["readyz", "readyz"]);
+    }
+
+    #[tokio::test]
+    async fn wait_is_neither_there_already_nor_a_change() {
+        let waiting = step("wait", &[]);
+        let checked = Step::new("a", "a").part(Part::unless(
+            [Check::succeeds(command("check"))],
+            [command("act")],
+        ));
+        let checked = checked.part(Part::always([command("wait")]));
+        let stage = stage(&always(), &always());
+        let outcomes = (
+            carry_out(&waiting, &stage).await.unwrap(),
+            carry_out(&checked, &stage).await.unwrap(),
+        );
+        assert_eq!(outcomes, (Outcome::Passed, Outcome::Already));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow};
 use xxhash_rust::xxh64::Xxh64;
 
 use super::doctor::Wish;
+use super::facts::Facts;
 use super::target::{Cluster, Target};
 use super::{Args, files};
 use crate::error::Help;
@@ -71,6 +72,15 @@ impl Settings {
                     "write it as -X name=value, for example -X security.protocol=SASL_SSL".into()
                 });
             }
+            if args.image.is_none() && needs_tls(property) && !cfg!(feature = "tls") {
+                return Err(anyhow!(
+                    "-X {property} needs TLS, and the image would be made of this executable, which has none"
+                ))
+                .help(|| {
+                    "install it with TLS (make install), or pass an --image that has it, as docker/Dockerfile builds it"
+                        .into()
+                });
+            }
         }
         let kafka = match &args.bootstrap_servers {
             Some(addresses) => existing_kafka(addresses)?,
@@ -127,12 +137,12 @@ impl Settings {
             nodes: u64::from(self.workers) + 1,
             brokers,
             port: self.port,
-            chose_node_image: self.node_image.is_some(),
+            node_image: self.node_image.clone(),
         }
     }
 
     /// The values of the fireworks chart.
-    pub fn pipeline_values(&self) -> serde_json::Value {
+    pub fn pipeline_values(&self, facts: &Facts) -> serde_json::Value {
         let service = match self.target.cluster {
             Cluster::Kind { .. } => serde_json::json!({"type": "NodePort", "nodePort": 30080}),
             Cluster::Existing { .. } => serde_json::json!({"type": "ClusterIP"}),
@@ -142,6 +152,15 @@ impl Settings {
             "brownian": {"replicas": self.replicas},
             "dashboard": {"service": service},
         });
+        // By way of the API server the page is asked for under the API server's own name. In the cluster's network that
+        // is the control plane's container.
+        let server = match &self.target.cluster {
+            Cluster::Kind { name, .. } => Some(format!("{name}-control-plane")),
+            Cluster::Existing { .. } => facts.context.found().and_then(|found| found.host_name()),
+        };
+        if let Some(server) = server {
+            values["dashboard"]["allowHosts"] = serde_json::json!([server]);
+        }
         if let Kafka::Existing { addresses } = &self.kafka {
             values["bootstrapServers"] = addresses.as_str().into();
         }
@@ -150,6 +169,12 @@ impl Settings {
         }
         values
     }
+}
+
+/// Whether a property makes a client speak TLS. Its value is no secret.
+fn needs_tls(property: &str) -> bool {
+    let value = property.strip_prefix("security.protocol=");
+    value.is_some_and(|value| ["ssl", "sasl_ssl"].contains(&value.to_lowercase().as_str()))
 }
 
 fn existing_kafka(addresses: &str) -> anyhow::Result<Kafka> {

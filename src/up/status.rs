@@ -176,8 +176,9 @@ async fn ask_bridge(target: &Target, runner: &dyn Runner) -> String {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             let error = said.lines().find_map(|line| line.strip_prefix("error: "));
             format!(
-                "{}: fireworks net up mends it",
-                error.unwrap_or("it does not bear")
+                "{}: fireworks net up{} mends it",
+                error.unwrap_or("it does not bear"),
+                target.short_flags()
             )
         }
         Err(error) => format!("{error:#}"),

@@ -46,6 +46,10 @@ const KNOWN: &[(&str, &str)] = &[
         "another network has the addresses: docker network ls, docker network prune",
     ),
     (
+        "the number of brokers is fixed",
+        "their records go with it: fireworks down, then fireworks up with the other --kafka-replicas",
+    ),
+    (
         "another operation (install/upgrade/rollback) is in progress",
         "somebody else's helm is at work on it: wait for it, then fireworks up",
     ),
@@ -54,7 +58,7 @@ const KNOWN: &[(&str, &str)] = &[
         "the cluster is not the one that the kubeconfig was made for: fireworks down, then fireworks up",
     ),
     (
-        "forbidden",
+        "is forbidden: user",
         "this user may not do that in this namespace: ask for it, or pass another --namespace or --context",
     ),
 ];
@@ -128,7 +132,20 @@ mod tests {
 
     #[test]
     fn remedy_that_is_known_already_is_kept() {
-        let error = or_help(anyhow::anyhow!("forbidden"), || "ask Ann".into());
-        assert_eq!(explained(error), "error: forbidden\nhelp: ask Ann");
+        let error = or_help(anyhow::anyhow!("no space left on device"), || {
+            "ask Ann".into()
+        });
+        assert_eq!(
+            explained(error),
+            "error: no space left on device\nhelp: ask Ann"
+        );
+    }
+
+    #[test]
+    fn what_a_user_may_not_do_is_told_from_what_a_policy_forbids() {
+        let user = "pods is forbidden: User \"ann\" cannot list resource \"pods\"";
+        assert!(explained(anyhow::anyhow!(user)).contains("help: this user may not"));
+        let policy = "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\"";
+        assert!(!explained(anyhow::anyhow!(policy)).contains("this user"));
     }
 }

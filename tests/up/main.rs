@@ -395,7 +395,8 @@ fn nodes_that_docker_stopped_are_started() {
     assert!(
         asked
             .iter()
-            .any(|line| line.starts_with("docker start fireworks-control-plane")),
+            .any(|line| line.starts_with("docker start ")
+                && line.contains(" fireworks-control-plane")),
         "{asked:?}"
     );
     assert!(!asked.iter().any(|line| line.starts_with("kind create")));
@@ -502,6 +503,62 @@ fn interrupted_up_stops_its_tools_and_the_next_goes_on() {
             .unwrap()
     };
     assert!(place("kind delete cluster") < place("kind create cluster"));
+}
+
+#[test]
+fn interruption_of_the_first_questions_is_no_silent_engine() {
+    for command in ["up", "down", "doctor"] {
+        let world = World::new();
+        world.trouble("docker", "case $line in *info*) sleep 20 ;; esac");
+        let child = world.start_until(command, "docker info");
+        interrupt(&child);
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("error: interrupted"), "{command}: {stderr}");
+    }
+}
+
+#[test]
+fn down_removes_nothing_where_it_can_not_tell_whose_it_is() {
+    let world = World::new();
+    world.succeed("up");
+    world.asked();
+    world.trouble(
+        "docker",
+        "case $line in 'docker ps'*) echo 'context deadline exceeded' >&2; exit 1 ;; esac",
+    );
+    assert_eq!(
+        world.refuse("down"),
+        "error: it can't be told whose cluster `fireworks` is: context deadline exceeded\n\
+         help: nothing was removed; see what is wrong: fireworks doctor\n"
+    );
+    assert!(world.path("cluster").exists());
+    assert!(!world.asked().iter().any(|line| line.contains("delete")));
+}
+
+#[test]
+fn flags_that_would_mean_nothing_together_are_refused() {
+    let world = World::new();
+    for flags in [
+        "--context prod --image a --workers 2",
+        "--bootstrap-servers k:9092 --kafka-replicas 3",
+    ] {
+        let output = world.run(&format!("up {flags}"));
+        assert_eq!(output.status.code(), Some(2), "{flags}");
+    }
+    #[cfg(not(feature = "tls"))]
+    {
+        let error = world.refuse("up --bootstrap-servers k:9092 -X security.protocol=SASL_SSL");
+        assert!(
+            error.contains("needs TLS") && error.contains("make install"),
+            "{error}"
+        );
+        world.succeed(
+            "up --bootstrap-servers k:9092 -X security.protocol=SASL_SSL --image a:1 --dry-run",
+        );
+    }
+    assert!(!world.path("cluster").exists());
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct Settings {
     pub cluster: String,
     /// The namespace whose services are found by their short names.
     pub namespace: String,
+    /// How a person names both to a command of ours.
+    pub flags: String,
     /// The docker network of the cluster's nodes.
     pub network: String,
     /// What starts the resolver: this executable.
@@ -84,7 +86,12 @@ impl Bridge<'_> {
             Here::Container(id) => Some(id.as_str()),
             Here::Host => None,
         };
-        check_net_admin(self.place.root(), id, &self.settings.network)?;
+        check_net_admin(
+            self.place.root(),
+            id,
+            &self.settings.network,
+            &self.told("net up"),
+        )?;
         let cluster = Cluster::ask(self.runner, &self.settings.cluster).await?;
         let mut memory = self.remembered(here.id())?;
         let nameservers = ResolvConf::parse(&self.resolv_conf()?).nameservers;
@@ -214,7 +221,7 @@ impl Bridge<'_> {
                 self.remember(memory)?;
             }
         }
-        let may = check_net_admin(self.place.root(), Some(id), network).is_ok();
+        let may = check_net_admin(self.place.root(), Some(id), network, "").is_ok();
         if self.settings.dry_run || memory.joined.is_none() || !may {
             return Ok(());
         }
@@ -385,8 +392,13 @@ impl Bridge<'_> {
             resolver: RESOLVER,
             upstream,
             settling: self.settings.settling,
-            again: format!("fireworks net up --name {}", self.settings.cluster),
+            again: self.told("net up"),
         }
+    }
+
+    /// A command of ours for the same cluster and namespace, as a person is told to type it.
+    pub fn told(&self, command: &str) -> String {
+        format!("fireworks {command}{}", self.settings.flags)
     }
 
     /// Fails with the first hop that does, and tells of every other.

@@ -124,7 +124,12 @@ impl Attached {
 }
 
 /// Fails, with what can be done instead, unless this process may change routes.
-pub fn check_net_admin(root: &Path, container: Option<&str>, network: &str) -> anyhow::Result<()> {
+pub fn check_net_admin(
+    root: &Path,
+    container: Option<&str>,
+    network: &str,
+    again: &str,
+) -> anyhow::Result<()> {
     let status = fs::read_to_string(root.join("proc/self/status"))
         .context("failed to read what this process may do")?;
     let may = |set: &str| {
@@ -139,7 +144,7 @@ pub fn check_net_admin(root: &Path, container: Option<&str>, network: &str) -> a
     }
     if may("CapBnd") {
         return Err(anyhow!("this user may not change routes"))
-            .help(|| "run the same command as root: sudo fireworks net up".into());
+            .help(|| format!("run the same command as root: sudo {again}"));
     }
     let id = container.unwrap_or("CONTAINER");
     let id = id.get(..12).unwrap_or(id);
@@ -150,7 +155,7 @@ pub fn check_net_admin(root: &Path, container: Option<&str>, network: &str) -> a
              \"capAdd\": [\"NET_ADMIN\"]\n\
              \x20 let another container do it, in this one's network: docker run --rm --network container:{id} \
              --pid container:{id} --cap-add NET_ADMIN --volumes-from {id} -v /var/run/docker.sock:/var/run/docker.sock \
-             IMAGE-OF-THIS fireworks net up\n\
+             IMAGE-OF-THIS {again}\n\
              \x20 do without the bridge: docker network connect {network} {id}, and use kubectl port-forward, \
              or run the client in the cluster: kubectl run -it --rm …"
         )
@@ -225,7 +230,8 @@ mod tests {
         let check = |effective: &str, bounding: &str| {
             let status = format!("Name:\tx\nCapEff:\t{effective}\nCapBnd:\t{bounding}\n");
             let root = root(&[("proc/self/status", &status)]);
-            check_net_admin(root.path(), Some(ID), "kind").map_err(|error| report(&error))
+            check_net_admin(root.path(), Some(ID), "kind", "fireworks net up")
+                .map_err(|error| report(&error))
         };
         assert_eq!(check("00000000a80435fb", "00000000a80435fb"), Ok(()));
         let user = check("0000000000000000", "00000000a80435fb").unwrap_err();

@@ -36,6 +36,7 @@ mod tests;
 mod undo;
 
 use self::bridge::{Bridge, Settings, Show};
+pub use self::container::own_id;
 use self::memory::Place;
 use super::command::{Command, Runner, System};
 use super::target::{Cluster, Target, TargetArgs};
@@ -111,7 +112,7 @@ async fn make(
     };
     let runner = System::new(shutdown.clone());
     let bridge = bridge_on(&runner, &show, settings.clone());
-    let _lock = lock(&bridge.place.folder()).await?;
+    let _lock = lock(bridge.place.root()).await?;
     let made = tokio::select! {
         made = bridge.up() => made,
         () = shutdown.requested() => Err(anyhow!("interrupted")),
@@ -138,7 +139,7 @@ async fn join(target: &Target, dry_run: bool, shutdown: Shutdown) -> anyhow::Res
     };
     let runner = System::new(shutdown);
     let bridge = bridge_on(&runner, &show, settings);
-    let _lock = lock(&bridge.place.folder()).await?;
+    let _lock = lock(bridge.place.root()).await?;
     bridge.join_only().await
 }
 
@@ -151,7 +152,7 @@ async fn undo(target: &Target, dry_run: bool) -> anyhow::Result<()> {
     // Not to be stopped half-way.
     let runner = System::unstoppable();
     let bridge = bridge_on(&runner, &show, settings);
-    let _lock = lock(&bridge.place.folder()).await?;
+    let _lock = lock(bridge.place.root()).await?;
     bridge.down().await
 }
 
@@ -163,8 +164,7 @@ async fn look(target: &Target, json: bool, shutdown: Shutdown) -> anyhow::Result
     let text = match json {
         false => status::screen(&rows),
         true => {
-            serde_json::json!({"version": 1, "command": "net status", "rows": rows}).to_string()
-                + "\n"
+            serde_json::json!({"v": 1, "command": "net status", "rows": rows}).to_string() + "\n"
         }
     };
     print(&text)?;
@@ -199,6 +199,7 @@ fn settings(target: &Target) -> anyhow::Result<Settings> {
     Ok(Settings {
         cluster: name.clone(),
         namespace: target.namespace.clone(),
+        flags: target.short_flags(),
         network: network.clone(),
         program: program.display().to_string(),
         on_host: false,
@@ -207,13 +208,18 @@ fn settings(target: &Target) -> anyhow::Result<Settings> {
     })
 }
 
-/// One run at a time: whoever holds the file that this returns. The lock is on the folder above, which stays when the bridge's own is removed.
-async fn lock(folder: &Path) -> anyhow::Result<Option<std::fs::File>> {
-    let Some(above) = folder.ancestors().skip(1).find(|above| above.is_dir()) else {
-        return Ok(None);
-    };
-    let handle = std::fs::File::open(above)
-        .with_context(|| format!("failed to open `{}`", above.display()))?;
+/// Whether a bridge is remembered that was made on a plain host.
+pub fn is_on_host() -> bool {
+    // One that can't be read is there.
+    let memory = Place::new(Path::new("/")).load(bridge::Here::Host.id());
+    memory.is_err() || memory.is_ok_and(|memory| memory.is_some())
+}
+
+/// One run at a time: whoever holds the file that this returns. The lock is on the root folder: the only one that is
+/// always there, and there to stay. The bridge's own comes and goes, and with it a lock on it or beside it.
+async fn lock(root: &Path) -> anyhow::Result<std::fs::File> {
+    let handle = std::fs::File::open(root)
+        .with_context(|| format!("failed to open `{}`", root.display()))?;
     let deadline = Instant::now() + LOCK;
     while flock(&handle, FlockOperation::NonBlockingLockExclusive).is_err() {
         if Instant::now() > deadline {
@@ -222,7 +228,7 @@ async fn lock(folder: &Path) -> anyhow::Result<Option<std::fs::File>> {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Ok(Some(handle))
+    Ok(handle)
 }
 
 /// Shows commands and lines to whoever sits there: commands of a dry run are its result.

@@ -28,11 +28,7 @@ impl Bridge<'_> {
         let cluster = match Cluster::ask(self.runner, &self.settings.cluster).await {
             Ok(cluster) => cluster,
             Err(error) => {
-                rows.push(bad(
-                    "cluster",
-                    error.to_string(),
-                    format!("fireworks up --name {}", self.settings.cluster),
-                ));
+                rows.push(bad("cluster", error.to_string(), self.told("up")));
                 rows.push(self.names(&here)?);
                 return Ok(rows);
             }
@@ -53,7 +49,7 @@ impl Bridge<'_> {
     }
 
     fn again(&self) -> String {
-        format!("fireworks net up --name {}", self.settings.cluster)
+        self.told("net up")
     }
 
     async fn network(&self, here: &Here) -> anyhow::Result<Row> {

@@ -324,6 +324,7 @@ impl World {
             settings: Settings {
                 cluster: "it".into(),
                 namespace: "etl".into(),
+                flags: " --name it --namespace etl".into(),
                 network: "kind".into(),
                 program: "fireworks".into(),
                 on_host: false,
@@ -725,7 +726,7 @@ async fn status_tells_what_is_there_and_what_is_not() {
     insta::assert_snapshot!(screen(&rows), @r"
     ✓ network   on kind as 172.18.0.9
     ✗ routes    4 of 5; missing: 10.244.0.0/16 (pods of no node)
-                fireworks net up --name it
+                fireworks net up --name it --namespace etl
     ✓ names     split at 127.0.0.201:53, process 42
     ");
 }

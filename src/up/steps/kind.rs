@@ -79,16 +79,22 @@ impl Builder<'_> {
                 .within(LOAD),
             Command::new("rm").args(["-r", &context]),
         ];
-        let source = env!("CARGO_MANIFEST_DIR");
-        let from_source = Command::new("docker")
-            .args(["build", "--tag", tag, &label])
-            .args(["--file", &format!("{source}/docker/Dockerfile"), source])
-            .within(BUILD);
+        // Its sources are in it: an installed executable has no source tree.
+        let source = self.path("source");
+        let from_source = [
+            self.ourselves().args(["unpack", "--source", &source]),
+            Command::new("docker")
+                .args(["build", "--tag", tag, &label])
+                .args(["--file", &format!("{source}/docker/Dockerfile"), &source])
+                .within(BUILD),
+            Command::new("rm").args(["-r", &source]),
+        ];
+        let from_source = from_source.map(Act::Run).into();
         let mut part = Part::unless([present], packed);
         if self.fits() {
-            part.otherwise = vec![Act::Run(from_source)];
+            part.otherwise = from_source;
         } else {
-            part.acts = vec![Act::Run(from_source)];
+            part.acts = from_source;
         }
         Step::new("image", format!("image {tag}"))
             .after(&["files"])
@@ -108,7 +114,10 @@ impl Builder<'_> {
 
     fn cluster(&self, name: &str, network: &str) -> Step {
         let workers = self.settings.workers;
-        let title = format!("kind cluster `{name}`: 1 control plane, {workers} workers");
+        let title = match self.workers(name).len() {
+            1 => format!("kind cluster `{name}`: 1 control plane, 1 worker"),
+            many => format!("kind cluster `{name}`: 1 control plane, {many} workers"),
+        };
         let creating = self.path("creating");
         let kubeconfig = format!("--kubeconfig={}", self.target.kubeconfig().display());
         let name_flag = format!("--name={name}");
@@ -124,7 +133,7 @@ impl Builder<'_> {
             .args([&kubeconfig, "--retain", "--config=-"])
             .stdin(files::cluster_config(workers, self.settings.port))
             .within(CREATE);
-        if let Some(image) = self.node_image() {
+        if let Some(image) = doctor::node_image(self.facts, self.settings.node_image.as_deref()) {
             create = create.arg(format!("--image={image}"));
         }
         let internal = self.facts.container.as_ref().map(|_| "--internal");
@@ -162,6 +171,7 @@ impl Builder<'_> {
             });
         if let Some(container) = &self.facts.container {
             step = step.part(self.join(network, container));
+            step.undo = vec![self.leave()];
         }
         step.part(Part::always([kind("get", "kubeconfig")
             .args(internal)
@@ -200,20 +210,6 @@ impl Builder<'_> {
             otherwise: vec![create(&[])],
             ..Part::default()
         }
-    }
-
-    /// The nodes' image: what the user chose, or the one of the kind release that is here, if that is ours.
-    fn node_image(&self) -> Option<String> {
-        let chosen = self.settings.node_image.clone();
-        chosen.or_else(|| {
-            let is_ours = doctor::is_pinned_kind(&self.facts.kind);
-            let cgroup = self.facts.docker.found().map(|docker| docker.cgroup);
-            match (is_ours, cgroup) {
-                (_, Some(1)) => Some(files::pin("NODE_IMAGE_CGROUP_V1").to_owned()),
-                (true, _) => Some(files::pin("NODE_IMAGE").to_owned()),
-                (false, _) => None,
-            }
-        })
     }
 
     fn node_containers(&self, name: &str) -> Vec<String> {
@@ -312,19 +308,25 @@ impl Builder<'_> {
             ))
     }
 
+    /// Takes this container off the cluster's network, whatever there is of the bridge.
+    fn leave(&self) -> Command {
+        self.ourselves()
+            .args(["net", "down"])
+            .args(self.target.flags())
+    }
+
     fn bridge(&self) -> Step {
-        let net = |verb: &str| {
-            self.ourselves()
-                .args(["net", verb])
-                .args(self.target.flags())
-        };
+        let up = self
+            .ourselves()
+            .args(["net", "up"])
+            .args(self.target.flags());
         let mut step = Step::new(
             "bridge",
             "this container uses the cluster's names and addresses",
         )
         .after(&["nodes"])
-        .part(Part::always([net("up").within(API)]));
-        step.undo = vec![net("down")];
+        .part(Part::always([up.within(API)]));
+        step.undo = vec![self.leave()];
         step
     }
 }

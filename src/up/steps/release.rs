@@ -35,7 +35,7 @@ impl Builder<'_> {
         self.release(
             step,
             "fireworks",
-            &self.settings.pipeline_values(),
+            &self.settings.pipeline_values(self.facts),
             &objects,
         )
     }
@@ -65,10 +65,18 @@ impl Builder<'_> {
             [self.target.helm().args(["rollback", name])],
         );
         stuck.otherwise = vec![Act::Run(self.target.helm().args(["uninstall", name]))];
+        // helm 4 applies on the server, which refuses what somebody else has set since, such as the replicas by
+        // `kubectl scale`; helm 3 overwrites it, and has no such flag.
+        let is_on_server = self
+            .facts
+            .helm
+            .found()
+            .is_some_and(|version| version.0 >= 4);
         let upgrade = self
             .target
             .helm()
             .args(["upgrade", "--install", name, &chart])
+            .args(is_on_server.then_some("--force-conflicts"))
             .args([&format!("--description={version}"), "--values=-"])
             .stdin(values);
         let objects_there =

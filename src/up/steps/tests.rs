@@ -60,6 +60,16 @@ fn in_container() -> Facts {
     }
 }
 
+fn node(name: &str, is_control_plane: bool) -> NodeContainer {
+    NodeContainer {
+        name: name.into(),
+        is_running: true,
+        is_control_plane,
+        port: None,
+        image: "kindest/node:v1.34.4".into(),
+    }
+}
+
 fn existing() -> Settings {
     Settings {
         target: Target {
@@ -81,9 +91,7 @@ fn existing() -> Settings {
 fn script(settings: &Settings, facts: &Facts) -> String {
     let script = up(settings, facts).script();
     let hash = format!("{:016x}", files::hash());
-    let script = script
-        .replace(&hash, "FILES")
-        .replace(env!("CARGO_MANIFEST_DIR"), "SOURCE");
+    let script = script.replace(&hash, "FILES");
     let lines = script
         .lines()
         .map(|line| match line.split_once("fireworks-up-") {
@@ -142,6 +150,9 @@ fn container_joins_the_network_and_builds_the_bridge_and_a_host_does_not() {
         .find(|step| step.name == "bridge")
         .unwrap();
     assert_eq!(bridge.undo[0].args[..2], ["net", "down"]);
+    // The step that joins the network is undone by itself too.
+    let cluster = plan.steps.iter().find(|step| step.name == "cluster");
+    assert_eq!(cluster.unwrap().undo, bridge.undo);
     let outside = script(&settings(), &facts());
     assert!(!outside.contains(" net join") && !outside.contains(" net up"));
 }
@@ -224,12 +235,6 @@ fn nodes_are_of_the_last_version_for_cgroup_1_where_that_is_all_there_is() {
 
 #[test]
 fn images_go_into_the_workers_that_the_cluster_has() {
-    let node = |name: &str, is_control_plane| NodeContainer {
-        name: name.into(),
-        is_running: true,
-        is_control_plane,
-        port: None,
-    };
     let facts = Facts {
         nodes: vec![
             node("fireworks-control-plane", true),
@@ -264,6 +269,61 @@ fn programs_of_another_system_are_built_from_source() {
     };
     let script = script(&settings(), &other);
     assert!(
-        script.contains("--file SOURCE/docker/Dockerfile SOURCE") && !script.contains("packed")
+        script.contains("--file /state/source/docker/Dockerfile /state/source\n")
+            && !script.contains("packed")
+    );
+}
+
+#[test]
+fn helm_that_applies_on_the_server_overrules_whoever_scaled() {
+    let with = |helm| Facts {
+        helm: Tool::Found(helm),
+        ..facts()
+    };
+    let script_of = |helm| script(&settings(), &with(helm));
+    assert_eq!(script_of((4, 3, 1)).matches("--force-conflicts").count(), 2);
+    assert!(!script_of((3, 19, 0)).contains("--force-conflicts"));
+}
+
+#[test]
+fn page_answers_to_the_name_of_the_api_server() {
+    let kind = settings().pipeline_values(&facts());
+    assert_eq!(
+        kind["dashboard"]["allowHosts"],
+        serde_json::json!(["fireworks-control-plane"])
+    );
+    // The same in a container, or a second `up` from there would change the release.
+    assert_eq!(kind, settings().pipeline_values(&in_container()));
+    for (server, names) in [
+        (
+            "https://x.eks.example.com",
+            serde_json::json!(["x.eks.example.com"]),
+        ),
+        ("https://127.0.0.1:6443", serde_json::Value::Null),
+    ] {
+        let context = super::super::facts::Context {
+            server: server.into(),
+            user: "ann".into(),
+        };
+        let facts = Facts {
+            context: Tool::Found(context),
+            ..Facts::default()
+        };
+        let values = existing().pipeline_values(&facts);
+        assert_eq!(values["dashboard"]["allowHosts"], names, "{server}");
+    }
+}
+
+#[test]
+fn title_tells_the_workers_that_the_cluster_has() {
+    let facts = Facts {
+        nodes: vec![node("a-control-plane", true), node("a-worker", false)],
+        ..facts()
+    };
+    let plan = up(&settings(), &facts);
+    let cluster = plan.steps.iter().find(|step| step.name == "cluster");
+    assert_eq!(
+        cluster.unwrap().title,
+        "kind cluster `fireworks`: 1 control plane, 1 worker"
     );
 }
