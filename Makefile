@@ -12,6 +12,11 @@ help: ## list the targets
 demo: ## build and run the whole pipeline in one process: http://localhost:8080
 	$(CARGO) run --release --locked -- demo $(ARGS)
 
+.PHONY: spark-demo
+spark-demo: ## run the pipeline with Spark as the source (needs Java 17, Maven, Python): http://localhost:8080
+	$(CARGO) build --release --locked
+	kind/spark/demo $(ARGS)
+
 .PHONY: test
 test: ## run every test that needs no Docker, on the embedded broker
 	$(CARGO) test --locked $(ARGS)
@@ -37,6 +42,11 @@ bench-restore: ## measure how long a restart takes with the windows of 100,000 d
 test-clients: ## check the embedded broker with kcat, kafka-python, confluent-kafka and Java clients
 	$(CARGO) build --locked
 	tests/clients/run
+
+.PHONY: test-spark
+test-spark: ## compare the Spark application with generate, record by record, through a crash (needs Java, Maven, Python)
+	$(CARGO) build --locked
+	tests/spark/run
 
 .PHONY: test-browser
 test-browser: ## look at the page in a headless Chromium
