@@ -60,6 +60,20 @@ fn charts_have_the_version_of_the_crate_and_the_pinned_kafka() {
 }
 
 #[test]
+fn one_version_of_spark_is_pinned_everywhere() {
+    let pom = read("kind/spark/pom.xml");
+    let (_, version) = pom.split_once("<spark.version>").unwrap();
+    let version = version.split('<').next().unwrap();
+    assert!(read("kind/spark/requirements.txt").contains(&format!("\npyspark=={version}\n")));
+    assert!(
+        read("docker/spark.Dockerfile").contains(&format!("\nARG BASE=apache/spark:{version}-"))
+    );
+    assert!(
+        read("kind/charts/fireworks/values.yaml").contains(&format!("\n    version: {version}\n"))
+    );
+}
+
+#[test]
 fn editor_and_make_shell_open_the_same_container() {
     let (editor, shell) = (
         read(".devcontainer/devcontainer.json"),

@@ -2,6 +2,7 @@
 
 import json
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import functions as f
 
 from settings import Refused
@@ -37,9 +38,9 @@ class Topic:
                 results = admin.createTopics(self.jvm.java.util.Collections.singletonList(new))
                 try:
                     self.of(results.all())
-                except Exception as error:
+                except Py4JJavaError as error:
                     # Another process was faster: what it made is what we would have made.
-                    if "TopicExistsException" not in str(error):
+                    if "TopicExistsException" not in error.java_exception.toString():
                         raise
             found = self.partitions(admin)
         if found != wanted:
@@ -98,7 +99,13 @@ class Topic:
 
     def of(self, future):
         """What a client's answer holds, or why there is none."""
-        return future.get(DEADLINE, self.jvm.java.util.concurrent.TimeUnit.SECONDS)
+        try:
+            return future.get(DEADLINE, self.jvm.java.util.concurrent.TimeUnit.SECONDS)
+        except Py4JJavaError as error:
+            if "java.util.concurrent.TimeoutException" not in error.java_exception.toString():
+                raise
+            raise Refused(f"failed to reach Kafka at `{self.settings.bootstrap_servers}`: no answer in {DEADLINE} s",
+                          "give its address with --bootstrap-servers, or start one here: fireworks broker") from error
 
     def admin(self):
         kafka = self.jvm.org.apache.kafka
