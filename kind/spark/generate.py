@@ -166,24 +166,23 @@ def start(spark, settings, leg, checkpoint):
 
 def watch(query, settings, leg, health, stop):
     """The loop: tells what is committed, and stops the query between two batches."""
-    seen, batches, rows = None, 0, 0
+    seen = None
     while query.isActive:
         health.turns()
         at = query.lastProgress
         if at is not None and at["batchId"] != seen:
-            end = leg.row + row_of(at, "endOffset")
             if seen is None:
-                first, batches = leg.row + row_of(at, "startOffset"), at["batchId"]
-            rows, batches_done = end - first, at["batchId"] - batches + 1
+                first, before = leg.row + row_of(at, "startOffset"), at["batchId"]
             seen = at["batchId"]
-            health.commits(batches_done, rows * len(settings.devices))
+            end = leg.row + row_of(at, "endOffset")
+            health.commits(seen - before + 1, (end - first) * len(settings.devices))
             if settings.end is not None and end >= settings.end:
                 query.stop()
                 log.info("row %s is written: done", settings.end - 1)
                 return
         if stop.wait(LOOK):
             drain(query)
-            log.info("stopped as asked, after %s rows", rows)
+            log.info("stopped as asked")
             return
     query.awaitTermination()  # raises what ended it
 
