@@ -65,6 +65,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         is_kind: matches!(target.cluster, Cluster::Kind { .. }),
         nodes: 4,
         brokers: 1,
+        has_spark: false,
         port: args.port,
         chose_node_image: false,
     };
@@ -90,6 +91,8 @@ pub struct Wish {
     /// Nodes of the cluster, the control plane included.
     pub nodes: u64,
     pub brokers: u64,
+    /// Whether Spark is the source.
+    pub has_spark: bool,
     pub port: u16,
     /// Whether the user chose the nodes' image.
     pub chose_node_image: bool,
@@ -261,7 +264,9 @@ pub fn skew(kubectl: Version, kubelet: &str) -> Option<Row> {
 
 fn memory(docker: &Docker, wish: &Wish) -> Row {
     // Measured: 2 GiB for four nodes and one broker, half of one for each further broker.
-    let needed = GIB * 3 / 4 * 2 + wish.nodes * GIB / 4 + wish.brokers * GIB / 2;
+    // Spark's driver may take its limit of 1.5.
+    let spark = if wish.has_spark { GIB * 3 / 2 } else { 0 };
+    let needed = GIB * 3 / 4 * 2 + wish.nodes * GIB / 4 + wish.brokers * GIB / 2 + spark;
     let has = docker.memory;
     let said = format!("{} GiB", tenths(has));
     let remedy = "give the engine more (Docker Desktop: Settings, Resources), or pass --workers 1";

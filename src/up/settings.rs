@@ -129,6 +129,7 @@ impl Settings {
             is_kind: matches!(self.target.cluster, Cluster::Kind { .. }),
             nodes: u64::from(self.workers) + 1,
             brokers,
+            has_spark: self.spark_image.is_some(),
             port: self.port,
             chose_node_image: self.node_image.is_some(),
         }
