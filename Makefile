@@ -12,6 +12,11 @@ help: ## list the targets
 demo: ## build and run the whole pipeline in one process: http://localhost:8080
 	$(CARGO) run --release --locked -- demo $(ARGS)
 
+.PHONY: spark-demo
+spark-demo: ## run the pipeline with Spark as the source (needs Java 17, Maven, Python): http://localhost:8080
+	$(CARGO) build --release --locked
+	kind/spark/demo $(ARGS)
+
 .PHONY: test
 test: ## run every test that needs no Docker, on the embedded broker
 	$(CARGO) test --locked $(ARGS)
@@ -47,6 +52,11 @@ test-clients: ## check the embedded broker with kcat, kafka-python, confluent-ka
 .PHONY: test-clean
 test-clean: ## make demo and make test as a newcomer types them, on a bare Debian (needs root and debootstrap)
 	tests/clean/run
+
+.PHONY: test-spark
+test-spark: ## compare the Spark application with generate, record by record, through a crash (needs Java, Maven, Python)
+	$(CARGO) build --locked
+	tests/spark/run
 
 .PHONY: test-browser
 test-browser: ## look at the page in a headless Chromium

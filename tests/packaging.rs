@@ -109,6 +109,20 @@ fn build_of_the_image_sees_every_target_that_the_manifest_names() {
 }
 
 #[test]
+fn one_version_of_spark_is_pinned_everywhere() {
+    let pom = read("kind/spark/pom.xml");
+    let (_, version) = pom.split_once("<spark.version>").unwrap();
+    let version = version.split('<').next().unwrap();
+    assert!(read("kind/spark/requirements.txt").contains(&format!("\npyspark=={version}\n")));
+    assert!(
+        read("docker/spark.Dockerfile").contains(&format!("\nARG BASE=apache/spark:{version}-"))
+    );
+    assert!(
+        read("kind/charts/fireworks/values.yaml").contains(&format!("\n    version: {version}\n"))
+    );
+}
+
+#[test]
 fn editor_and_make_shell_open_the_same_container() {
     let (editor, shell) = (
         read(".devcontainer/devcontainer.json"),

@@ -73,6 +73,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
             nodes => nodes,
         },
         brokers: 1,
+        has_spark: false,
         port: args.port,
         node_image: None,
     };
@@ -98,6 +99,8 @@ pub struct Wish {
     /// Nodes of the cluster, the control plane included.
     pub nodes: u64,
     pub brokers: u64,
+    /// Whether Spark is the source.
+    pub has_spark: bool,
     pub port: u16,
     /// The nodes' image, where the user chose one.
     pub node_image: Option<String>,
@@ -312,7 +315,9 @@ pub fn skew(kubectl: Version, kubelet: &str) -> Option<Row> {
 
 fn memory(docker: &Docker, wish: &Wish) -> Row {
     // Measured: 2 GiB for four nodes and one broker, half of one for each further broker.
-    let needed = GIB * 3 / 4 * 2 + wish.nodes * GIB / 4 + wish.brokers * GIB / 2;
+    // Spark's driver may take its limit of 1.5.
+    let spark = if wish.has_spark { GIB * 3 / 2 } else { 0 };
+    let needed = GIB * 3 / 4 * 2 + wish.nodes * GIB / 4 + wish.brokers * GIB / 2 + spark;
     let has = docker.memory;
     let said = format!("{} GiB", tenths(has));
     let remedy = "give the engine more (Docker Desktop: Settings, Resources), or pass --workers 1";

@@ -114,6 +114,10 @@ pub struct Args {
     #[arg(long, env = "FIREWORKS_GENERATOR", value_enum, default_value_t)]
     pub generator: Generator,
 
+    /// The image of the Spark application, as docker/spark.Dockerfile makes it; needed with --generator spark
+    #[arg(long, value_name = "REFERENCE", env = "FIREWORKS_SPARK_IMAGE")]
+    pub spark_image: Option<String>,
+
     /// The port of this machine that shows the dashboard
     #[arg(long, env = "FIREWORKS_PORT", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
@@ -134,6 +138,8 @@ pub enum Generator {
     /// `fireworks generate`
     #[default]
     Rust,
+    /// The Spark application of kind/spark
+    Spark,
 }
 
 fn one_or_three(text: &str) -> Result<u8, String> {
@@ -149,7 +155,11 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let settings = Settings::new(&args)?;
     let (halt, running) = shutdown.child();
     let meter = Meter::new(System::new(running));
-    let images = [settings.image.reference(), settings.kafka_image()];
+    let images = [
+        settings.image.reference(),
+        settings.kafka_image(),
+        settings.spark_image.as_deref().unwrap_or_default(),
+    ];
     let facts = facts::gather(&settings.target, &images, settings.port, &meter).await;
     if shutdown.is_requested() {
         // What the tools were asked was cut short.

@@ -9,7 +9,7 @@ use xxhash_rust::xxh64::Xxh64;
 use super::doctor::Wish;
 use super::facts::Facts;
 use super::target::{Cluster, Target};
-use super::{Args, files};
+use super::{Args, Generator, files};
 use crate::error::Help;
 
 /// What `up` is asked for.
@@ -23,6 +23,8 @@ pub struct Settings {
     /// Instances of brownian.
     pub replicas: u16,
     pub image: Image,
+    /// The image of the Spark application, where it is the source.
+    pub spark_image: Option<String>,
     /// The image of the nodes, where the user chose one.
     pub node_image: Option<String>,
     /// The dashboard's port on this machine.
@@ -110,6 +112,7 @@ impl Settings {
             properties: args.properties.clone(),
             replicas: args.replicas,
             image,
+            spark_image: spark_image(args)?,
             node_image: given("--node-image", args.node_image.as_deref())?,
             port: args.port,
             timeout: args.timeout.into(),
@@ -136,6 +139,7 @@ impl Settings {
             is_kind: matches!(self.target.cluster, Cluster::Kind { .. }),
             nodes: u64::from(self.workers) + 1,
             brokers,
+            has_spark: self.spark_image.is_some(),
             port: self.port,
             node_image: self.node_image.clone(),
         }
@@ -163,6 +167,9 @@ impl Settings {
         }
         if let Kafka::Existing { addresses } = &self.kafka {
             values["bootstrapServers"] = addresses.as_str().into();
+        }
+        if let Some(image) = &self.spark_image {
+            values["generate"] = serde_json::json!({"engine": "spark", "spark": {"image": image}});
         }
         if !self.properties.is_empty() {
             values["clientProperties"] = self.properties.join("\n").into();
@@ -193,6 +200,25 @@ fn existing_kafka(addresses: &str) -> anyhow::Result<Kafka> {
     Ok(Kafka::Existing {
         addresses: addresses.to_owned(),
     })
+}
+
+/// The image of Spark, which goes with --generator spark alone.
+fn spark_image(args: &Args) -> anyhow::Result<Option<String>> {
+    let image = given("--spark-image", args.spark_image.as_deref())?;
+    match (args.generator, &image) {
+        (Generator::Spark, None) => {
+            Err(anyhow!("--generator spark needs --spark-image")).help(|| {
+                "build it: docker build -f docker/spark.Dockerfile -t fireworks-spark:TAG . \
+             (and for --context: docker push)"
+                    .into()
+            })
+        }
+        (Generator::Rust, Some(_)) => Err(anyhow!(
+            "--spark-image has a meaning with --generator spark alone"
+        ))
+        .help(|| "add --generator spark, or leave it out".into()),
+        _ => Ok(image),
+    }
 }
 
 fn given(flag: &str, reference: Option<&str>) -> anyhow::Result<Option<String>> {

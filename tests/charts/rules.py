@@ -11,7 +11,8 @@ import sys
 import yaml
 
 KINDS = {
-    "ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Secret", "Service", "StatefulSet",
+    "ConfigMap", "Deployment", "NetworkPolicy", "PersistentVolumeClaim", "PodDisruptionBudget", "Secret", "Service",
+    "SparkApplication", "StatefulSet",
 }
 LABELS = {f"app.kubernetes.io/{name}" for name in ("name", "instance", "part-of", "managed-by")}
 

@@ -44,6 +44,11 @@ impl Builder<'_> {
         {
             steps.push(self.load("load-kafka", name, image));
         }
+        if let Some(image) = &self.settings.spark_image
+            && self.can_be_loaded(image)
+        {
+            steps.push(self.load("load-spark", name, image));
+        }
     }
 
     /// Whether the engine has an image that the nodes may lack. What it saves has tags only: an image that is named

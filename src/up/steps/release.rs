@@ -20,11 +20,17 @@ impl Builder<'_> {
     }
 
     pub fn fireworks(&self) -> Step {
-        let step = Step::new("fireworks", "the pipeline: generate, brownian, dashboard").after(&[
+        let source = match self.settings.spark_image {
+            None => "generate",
+            Some(_) => "generate (Spark)",
+        };
+        let title = format!("the pipeline: {source}, brownian, dashboard");
+        let step = Step::new("fireworks", title).after(&[
             "files",
             "namespace",
             "nodes",
             "load",
+            "load-spark",
             "kafka",
         ]);
         let objects = [

@@ -27,6 +27,7 @@ fn settings() -> Settings {
         image: Image::Made {
             tag: "fireworks:0123456789abcdef".into(),
         },
+        spark_image: None,
         node_image: None,
         port: 8080,
         timeout: Duration::from_secs(300),
@@ -326,4 +327,25 @@ fn title_tells_the_workers_that_the_cluster_has() {
         cluster.unwrap().title,
         "kind cluster `fireworks`: 1 control plane, 1 worker"
     );
+}
+
+#[test]
+fn spark_as_the_source_is_loaded_and_is_a_value_of_the_chart() {
+    let image = "fireworks-spark:4.1.1";
+    let settings = Settings {
+        spark_image: Some(image.into()),
+        ..settings()
+    };
+    let facts = Facts {
+        images: vec![image.into()],
+        ..facts()
+    };
+    let plan = up(&settings, &facts);
+    let names: Vec<_> = plan.steps.iter().map(|step| step.name).collect();
+    assert!(names.contains(&"load-spark"), "{names:?}");
+    let pipeline = plan.steps.iter().find(|step| step.name == "fireworks");
+    assert!(pipeline.unwrap().after.contains(&"load-spark"));
+    let generate = &settings.pipeline_values()["generate"];
+    assert_eq!(generate["engine"], "spark");
+    assert_eq!(generate["spark"]["image"], image);
 }

@@ -60,8 +60,16 @@ enableServiceLinks: false
 automountServiceAccountToken: false
 securityContext:
   runAsNonRoot: true
+  {{- /* Spark's own user: Java looks it up by name. It must be able to write its checkpoint. */}}
+  {{- if .isSpark }}
+  runAsUser: 185
+  runAsGroup: 185
+  fsGroup: 185
+  fsGroupChangePolicy: OnRootMismatch
+  {{- else }}
   runAsUser: 65532
   runAsGroup: 65532
+  {{- end }}
   seccompProfile: {type: RuntimeDefault}
 {{- with $values.imagePullSecrets }}
 imagePullSecrets:
@@ -93,13 +101,19 @@ topologySpreadConstraints:
 {{- define "fireworks.container" -}}
 {{- $values := .root.Values -}}
 {{- $stage := index $values .stage -}}
+{{- if .isSpark -}}
+image: {{ include "fireworks.sparkImage" .root | quote }}
+command: [python3, /opt/fireworks/generate.py]
+{{- else -}}
 image: {{ required "image is needed: --set image=REGISTRY/fireworks:TAG, built by docker/Dockerfile" $values.image | quote }}
+{{- end }}
 imagePullPolicy: {{ $values.imagePullPolicy }}
+{{- with ternary $stage.args (prepend $stage.args .stage) (default false .isSpark) }}
 args:
-  - {{ .stage }}
-  {{- range $stage.args }}
+  {{- range . }}
   - {{ include "fireworks.word" . }}
   {{- end }}
+{{- end }}
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
@@ -121,7 +135,15 @@ livenessProbe:
   timeoutSeconds: 5
   failureThreshold: 3
 resources:
+  {{- if .isSpark }}
+  {{- toYaml $stage.spark.resources | nindent 2 }}
+  {{- else }}
   {{- toYaml $stage.resources | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{- define "fireworks.sparkImage" -}}
+{{ required "generate.spark.image is needed: --set generate.spark.image=REGISTRY/fireworks-spark:TAG, built by docker/spark.Dockerfile" .Values.generate.spark.image }}
 {{- end }}
 
 {{/* The variables of every container. */}}
