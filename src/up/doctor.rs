@@ -456,6 +456,7 @@ mod tests {
             is_kind: true,
             nodes: 4,
             brokers: 1,
+            has_spark: false,
             port: 8080,
             node_image: None,
         }

@@ -345,7 +345,7 @@ fn spark_as_the_source_is_loaded_and_is_a_value_of_the_chart() {
     assert!(names.contains(&"load-spark"), "{names:?}");
     let pipeline = plan.steps.iter().find(|step| step.name == "fireworks");
     assert!(pipeline.unwrap().after.contains(&"load-spark"));
-    let generate = &settings.pipeline_values()["generate"];
+    let generate = &settings.pipeline_values(&facts)["generate"];
     assert_eq!(generate["engine"], "spark");
     assert_eq!(generate["spark"]["image"], image);
 }
