@@ -33,9 +33,9 @@ pub struct Message<'a> {
     /// What has changed of all devices together, in columns of event time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<Summary>,
-    /// What the devices' estimates say together.
+    /// What the devices' estimates say together; `null` once they say nothing any more.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pool: Option<Pool>,
+    pub pool: Option<Option<Pool>>,
     /// Which device has which colour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top: Option<&'a [Option<u32>]>,
@@ -86,6 +86,8 @@ pub struct Now<'a> {
     /// The fan that a driftless walk stays in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub theory: Option<Theory>,
+    /// Devices whose clocks seem to be ahead of the others'.
+    pub ahead: usize,
     /// Records of devices that there was no room for.
     pub others: u64,
     pub bad: u64,
