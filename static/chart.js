@@ -38,6 +38,7 @@ export class Chart {
     this.anchor = null;
     this.bases = new Map();
     this.cost = 0;
+    this.axisSize = null;
     this.isSettling = false;
     new ResizeObserver(() => this.resize()).observe(element);
   }
@@ -72,6 +73,18 @@ export class Chart {
     });
     this.cost = 0.8 * this.cost + 0.2 * (performance.now() - began);
     return model.generation === drawn.generation;
+  }
+
+  /** How much the values differ in the picture; null before there is one. */
+  get span() {
+    return this.range ? this.range[1] - this.range[0] : null;
+  }
+
+  /** The lines that are shown, those in colour first. */
+  shown() {
+    const lines = this.lines ?? [];
+    const isColoured = ({ colour }) => Number(colour !== null);
+    return lines.filter((line) => this.#isShown(line)).sort((a, b) => isColoured(b) - isColoured(a));
   }
 
   /** Draws again from scratch: another theme, other lines, or the first picture. */
@@ -209,7 +222,7 @@ export class Chart {
       },
       axes: [
         { ...axis, size: size * 2.7, space: size * 7.5, values: (_, splits, __, ___, step) => splits.map((s) => format.clock(s, step)) },
-        { ...axis, size: size * 4.9, space: size * 2.6, values: (_, splits, __, ___, step) => splits.map((s) => mark(s, step)) },
+        { ...axis, size: (_, marks) => (this.axisSize = widthOf(marks, size)), space: size * 2.6, values: (_, splits, __, ___, step) => splits.map((s) => mark(s, step)) },
       ],
       series: [{}, ...this.lines.map((line, n) => this.#series(line, this.strokes[n], few))],
       hooks: {
@@ -355,8 +368,19 @@ export class Chart {
 
 /** A mark of the value axis, with the digits that tell it from its neighbours. */
 function mark(number, step) {
-  if (Math.abs(number) >= 1e6) return number.toExponential(1).replace("-", "\u2212");
-  let digits = 0;
-  while (digits < 6 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits++;
-  return number.toFixed(digits).replace("-", "\u2212");
+  const size = Math.abs(number);
+  const minus = (text) => text.replace("-", "\u2212");
+  // Digits down to the step, and one more where it is a half or a quarter of a power of ten.
+  const places = Math.ceil(-Math.log10(step) - 1e-9);
+  const part = step * 10 ** places;
+  const decimals = places + Number(Math.abs(part - Math.round(part)) > 1e-6);
+  const significant = size > 0 ? Math.floor(Math.log10(size)) + 1 + decimals : 1;
+  if (size >= 1e7 || (size > 0 && decimals > 6)) return minus(number.toExponential(Math.max(0, Math.min(9, significant - 1))));
+  return minus(number.toFixed(Math.max(0, Math.min(9, decimals))));
+}
+
+/** The room that the marks of a value axis need: the same for all but the longest, so that the picture keeps still. */
+function widthOf(marks, size) {
+  const longest = Math.max(0, ...(marks ?? []).map((text) => text?.length ?? 0));
+  return size * Math.max(4.9, 1.3 + 0.6 * longest);
 }
