@@ -60,11 +60,13 @@ export class Chart {
     const pixels = this.element.clientWidth * devicePixelRatio;
     const moved = ((Math.abs(max - drawn.max) + Math.abs(min - drawn.min)) / (max - min)) * pixels;
     if (!isDirty && moved < 0.34 && !this.isSettling) return true;
+    // What is drawn asks for it: the value axis shows what lies between them.
+    Object.assign(drawn, { min, max });
     // Lines come and go many at a time while a picture fills: not a new chart for each.
     if (model.generation !== drawn.generation && (!this.plot || since > 150)) this.#build();
     const began = performance.now();
     this.elapsed = since;
-    Object.assign(drawn, { min, max, at: now });
+    drawn.at = now;
     this.isSettling = false;
     this.#moveBases();
     this.plot.batch(() => {
@@ -270,12 +272,12 @@ export class Chart {
   /** What has to be seen of all that is drawn: paths, spread and fan. */
   #bounds(min, max) {
     const { model } = this;
-    const { min: left, max: right } = this.plot?.scales.x ?? this.drawn;
+    const { min: left, max: right } = this.drawn;
     if (model.now.crowd) {
       const crowd = extent(model.crowd(left, right), this.hasFan ? "r" : "q");
       if (crowd) [min, max] = [Math.min(min ?? crowd[0], crowd[0]), Math.max(max ?? crowd[1], crowd[1])];
     }
-    if (this.hasFan && left !== undefined && min !== null) {
+    if (this.hasFan && min !== null) {
       // The whole fan, and the same above as below: a picture that keeps still.
       const apart = Math.max(Math.abs(right - model.anchor()), Math.abs(left - model.anchor()));
       const reach = Math.max(2.1 * model.now.theory.sigma * Math.sqrt(apart), Math.abs(min), Math.abs(max));

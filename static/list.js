@@ -56,7 +56,8 @@ export class List {
 
   /** Brings the rows up to date; `span` is how much the values differ in the picture. */
   update(model, now, span) {
-    if (now - this.spanned > DIGITS_MS || this.span === null) [this.span, this.spanned] = [span, now];
+    const isOther = this.span === null || span > 10 * this.span || span * 10 < this.span;
+    if (isOther || now - this.spanned > DIGITS_MS) [this.span, this.spanned] = [span, now];
     const isAsked = this.generation < 0;
     const isDue = this.view.sort !== "colour" && this.view.sort !== "name" && now - this.ordered > ORDER_MS;
     if (isAsked || ((model.generation !== this.generation || isDue) && !this.#isHeld(model))) {
