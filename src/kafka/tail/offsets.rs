@@ -137,7 +137,7 @@ impl Positions {
             if end.get(number).is_some_and(|end| *end < position.next) {
                 return None;
             }
-            // A partition of which nothing was heard goes on by itself.
+            // A partition of which nothing was heard is left out.
             if let Some(low) = low.get(number) {
                 places.insert(*number, position.next.max(*low));
             }

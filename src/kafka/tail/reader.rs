@@ -74,6 +74,7 @@ impl Reader {
                     return Ok(false);
                 }
                 self.positions.clear();
+                self.is_out_of_range = false;
                 self.known = found.all.into_iter().collect();
                 self.assign(&found.led, false).map(|()| true)
             });
@@ -218,7 +219,8 @@ impl Reader {
             self.client.reassign(&places)?;
             let why = "retention was faster: went on where the log begins";
             self.skipped(&self.positions.ahead(&places), why);
-            self.is_out_of_range = false;
+            // One without a leader is asked again: it may be the one.
+            self.is_out_of_range = places.len() < self.positions.len();
         } else if self.positions.lag() > SKIP_LAG {
             self.skip_ahead(&read, &ends)?;
         }
@@ -254,7 +256,6 @@ impl Reader {
 
     /// Adds partitions to what is read. A partition that came later is read from its beginning.
     fn assign(&mut self, numbers: &[i32], from_beginning: bool) -> KafkaResult<()> {
-        self.is_out_of_range = false;
         let mut from = Offsets::new();
         for (number, mut start) in self.client.starts(numbers)? {
             if from_beginning {
