@@ -18,7 +18,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError::Lagged;
 
 use super::picture::{Picture, Subject};
-use super::wire::event;
+use super::wire::{EVENT_END, event, event_head};
 use crate::kafka::tail::{Batch, Phase, Status};
 use crate::metrics::Metrics;
 
@@ -67,7 +67,6 @@ struct Snapshot {
     seq: u64,
     taken: Instant,
     json: Bytes,
-    event: Bytes,
     /// The page with the picture in it, once somebody has asked for it.
     page: Option<Bytes>,
 }
@@ -266,9 +265,11 @@ impl Board {
                 // A number that is still to come is of nobody that we know.
                 let missed = last.and_then(|last| inner.seq.checked_sub(last));
                 backlog.extend(missed.map(missed_event));
-                let Snapshot { seq, event, .. } = self.recent(&mut inner, &status);
+                let Snapshot { seq, json, .. } = self.recent(&mut inner, &status);
                 let seq = *seq;
-                backlog.push_back(event.clone());
+                // An event in three parts: the large one is everybody's.
+                let head = event_head(None, Some(&self.id(seq)));
+                backlog.extend([head, json.clone(), Bytes::from_static(EVENT_END)]);
                 backlog.extend(inner.after(seq).unwrap_or_default());
             }
         }
@@ -295,8 +296,8 @@ impl Board {
             Snapshot {
                 seq,
                 taken: Instant::now(),
-                event: event(None, Some(&self.id(seq)), &json),
-                json: json.into(),
+                // A vector that has grown holds up to twice as much as is in it.
+                json: json.into_boxed_slice().into(),
                 page: None,
             }
         });

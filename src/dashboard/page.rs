@@ -40,7 +40,10 @@ fn render(topic: &str, json: &[u8]) -> Bytes {
         modules: assets::modules().collect(),
         snapshot: &inert(json),
     };
-    page.render().map(Bytes::from).unwrap_or_else(|error| {
+    let html = page
+        .render()
+        .map(|html| html.into_bytes().into_boxed_slice());
+    html.map(Bytes::from).unwrap_or_else(|error| {
         tracing::error!(%error, "failed to render the page");
         Bytes::new()
     })

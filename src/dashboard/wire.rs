@@ -178,18 +178,20 @@ pub fn json(message: &Message<'_>) -> Vec<u8> {
 
 /// A Server-Sent Event by hand: `warp::sse` would encode it again for every client.
 pub fn event(name: Option<&str>, id: Option<&str>, json: &[u8]) -> Bytes {
-    let mut text = Vec::with_capacity(json.len() + 64);
-    if let Some(name) = name {
-        text.extend_from_slice(format!("event: {name}\n").as_bytes());
-    }
-    if let Some(id) = id {
-        text.extend_from_slice(format!("id: {id}\n").as_bytes());
-    }
-    text.extend_from_slice(b"data: ");
-    text.extend_from_slice(json);
-    text.extend_from_slice(b"\n\n");
-    text.into()
+    [&event_head(name, id), json, EVENT_END].concat().into()
 }
+
+/// What stands before an event's JSON.
+pub fn event_head(name: Option<&str>, id: Option<&str>) -> Bytes {
+    let name = name.map(|name| format!("event: {name}\n"));
+    let id = id.map(|id| format!("id: {id}\n"));
+    let head = [name.as_deref(), id.as_deref(), Some("data: ")];
+    let head: String = head.into_iter().flatten().collect();
+    head.into()
+}
+
+/// What stands behind it.
+pub const EVENT_END: &[u8] = b"\n\n";
 
 #[cfg(test)]
 mod tests {
