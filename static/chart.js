@@ -39,6 +39,7 @@ export class Chart {
     this.bases = new Map();
     this.cost = 0;
     this.axisSize = null;
+    this.built = 0;
     this.isSettling = false;
     new ResizeObserver(() => this.resize()).observe(element);
   }
@@ -63,7 +64,10 @@ export class Chart {
     // What is drawn asks for it: the value axis shows what lies between them.
     Object.assign(drawn, { min, max });
     // Lines come and go many at a time while a picture fills: not a new chart for each.
-    if (model.generation !== drawn.generation && (!this.plot || since > 150)) this.#build();
+    if (model.generation !== drawn.generation && (!this.plot || now - this.built > 150)) {
+      this.built = now;
+      this.#build();
+    }
     const began = performance.now();
     this.elapsed = since;
     drawn.at = now;
@@ -93,6 +97,7 @@ export class Chart {
   rebuild() {
     this.drawn.generation = -1;
     this.drawn.at = 0;
+    this.built = 0;
     this.range = null;
     this.bases.clear();
     this.anchor = null;

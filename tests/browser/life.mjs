@@ -248,8 +248,8 @@ try {
       console.log(`ok    ${name}`);
     } catch (error) {
       failed = true;
+      console.log(`FAIL  ${name}\n    ${[error.message, ...errors].join("\n    ")}`);
       errors.length = 0;
-      console.log(`FAIL  ${name}\n    ${error.message}`);
     }
   }
 } finally {
