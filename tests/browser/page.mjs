@@ -64,6 +64,15 @@ const state = (page) => page.locator("#state").textContent();
 /** The address is written a moment after the choice. */
 const untilHash = (page, text) =>
   until(page, `an address with “${text}”`, (wanted) => (wanted === "" ? location.hash === "" : location.hash.includes(wanted)), text);
+/** Where the picture is; a chart that is just being made anew is nowhere for a moment. */
+async function pictureBox(page) {
+  const began = Date.now();
+  for (;;) {
+    const box = await page.locator("#chart .u-over").boundingBox();
+    if (box) return box;
+    check(Date.now() - began < DEADLINE_MS, "there is no picture");
+  }
+}
 /** Streams that the server has open, by its own metrics. */
 const untilStreams = (page, count) =>
   until(
@@ -152,7 +161,7 @@ const checks = {
   },
 
   async "zooming pauses, panning stays in the window, and live goes on without a gap"(page) {
-    const box = await page.locator("#chart .u-over").boundingBox();
+    const box = await pictureBox(page);
     await page.mouse.move(box.x + box.width * 0.3, box.y + 100);
     await page.mouse.down();
     await page.mouse.move(box.x + box.width * 0.6, box.y + 120, { steps: 4 });
@@ -171,7 +180,7 @@ const checks = {
   },
 
   async "the cursor stands at the same time in the picture and in its panel"(page) {
-    const box = await page.locator("#chart .u-over").boundingBox();
+    const box = await pictureBox(page);
     await page.mouse.move(box.x + box.width * 0.5, box.y + box.height * 0.4);
     await until(page, "a cursor in both", () => {
       const { chart, panel } = globalThis.fireworks;
