@@ -19,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
@@ -30,6 +31,8 @@ use crate::error::Help;
 use crate::shutdown::Shutdown;
 
 const MAX_CONNECTIONS: usize = 2_000;
+/// File descriptors that are not connections: Kafka's client, the listeners, and what comes and goes.
+const OTHER_FILES: u64 = 128;
 /// Refusals that are being written.
 const MAX_REFUSALS: usize = 32;
 /// For a request's header, and between two requests on a connection.
@@ -81,6 +84,25 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(1_024)
 }
 
+/// How many connections there is room for. A process may open 1,024 files unless it asks for more, and one that
+/// runs out of them can't even refuse: so it asks, and keeps some for itself.
+fn max_connections() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = MAX_CONNECTIONS as u64 + OTHER_FILES;
+    let current = limit.current.unwrap_or(wanted);
+    let raised = limit.maximum.unwrap_or(wanted).max(current);
+    let raise = Rlimit {
+        current: limit.maximum.or(Some(raised)),
+        ..limit
+    };
+    let files = match setrlimit(Resource::Nofile, raise) {
+        Ok(()) => raised,
+        Err(_) => current,
+    };
+    usize::try_from(files.saturating_sub(OTHER_FILES))
+        .map_or(MAX_CONNECTIONS, |room| room.clamp(1, MAX_CONNECTIONS))
+}
+
 /// Answers until the shutdown, then ends every connection within a moment. The streams must be ended by
 /// whoever feeds them.
 pub async fn serve<F, R>(listener: TcpListener, routes: F, shutdown: Shutdown)
@@ -88,9 +110,18 @@ where
     F: Filter<Extract = (R,), Error = Infallible> + Clone + Send + Sync + 'static,
     R: Reply + 'static,
 {
+    serve_some(listener, routes, shutdown, max_connections()).await;
+}
+
+/// [`serve`], for so many connections at a time.
+async fn serve_some<F, R>(listener: TcpListener, routes: F, shutdown: Shutdown, connections: usize)
+where
+    F: Filter<Extract = (R,), Error = Infallible> + Clone + Send + Sync + 'static,
+    R: Reply + 'static,
+{
     let service = TowerToHyperService::new(warp::service(routes));
     let (room, refusals) = (
-        Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        Arc::new(Semaphore::new(connections)),
         Arc::new(Semaphore::new(MAX_REFUSALS)),
     );
     let (graceful, mut connections) = (GracefulShutdown::new(), JoinSet::new());
@@ -225,5 +256,70 @@ impl AsyncWrite for Patient {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn ask(address: SocketAddr) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(request).await.expect("a request");
+        stream
+    }
+
+    async fn reply(stream: &mut TcpStream) -> String {
+        let mut buffer = [0; 1_024];
+        let read = timeout(Duration::from_secs(10), stream.read(&mut buffer)).await;
+        let read = read
+            .expect("an answer in time")
+            .expect("a connection that lives");
+        String::from_utf8_lossy(&buffer[..read]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn connection_too_many_is_told_when_to_come_back_and_has_room_once_another_ends() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (trigger, shutdown) = Shutdown::manual();
+        let server = tokio::spawn(serve_some(
+            listener,
+            warp::any().map(|| "hello"),
+            shutdown,
+            2,
+        ));
+        let mut first = ask(address).await;
+        let mut second = ask(address).await;
+        for stream in [&mut first, &mut second] {
+            assert!(reply(stream).await.starts_with("HTTP/1.1 200 OK"));
+        }
+        let refused = reply(&mut ask(address).await).await;
+        assert!(
+            refused.starts_with("HTTP/1.1 503 ") && refused.contains("\r\nretry-after: 5\r\n"),
+            "{refused}"
+        );
+        let (_, body) = refused.split_once("\r\n\r\n").expect("a body");
+        assert!(refused.contains(&format!("content-length: {}\r\n", body.len())));
+        drop(first);
+        let again = async {
+            while !reply(&mut ask(address).await)
+                .await
+                .starts_with("HTTP/1.1 200 OK")
+            {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), again).await.expect("room");
+        trigger.request();
+        server.await.expect("no panic");
+    }
+
+    #[test]
+    fn there_is_room_for_what_the_process_may_open_and_no_more() {
+        let room = max_connections();
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        assert!(room <= MAX_CONNECTIONS && (room as u64) < files);
     }
 }

@@ -29,10 +29,11 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 const model = new Model();
 const delay = new PaintDelay();
 const choice = new View();
-const view = { up: true, paused: false, held: [], heldRecords: 0, missed: 0, clockAhead: 0, end: null, frame: 0, text: 0, turned: false };
+const view = { epoch: null, up: true, paused: false, held: [], heldNow: null, heldRecords: 0, missed: 0, clockAhead: 0, end: null, frame: 0, text: 0, turned: false };
 let isDirty = true;
 let unpainted = null;
-let resyncing = false;
+/** What has come since messages were found to be missing, while a snapshot is fetched. */
+let since = null;
 let hovered = null;
 
 const chart = new Chart(at("chart"), model, {
@@ -43,17 +44,15 @@ const chart = new Chart(at("chart"), model, {
     plot.over.addEventListener("dblclick", goLive);
   },
 });
-const panel = new Panel(at("panel"), model);
+const panel = new Panel(at("panel"), model, () => chart.axisSize);
 const list = new List(at("legend"), { view: choice, onIsolate: isolate, onPin: pin, onFocus: focus, onSort: () => choice.write() });
 const finder = new Finder({ view: choice, model, onPin: pin, onText: (text) => list.search(text) });
 const dialogs = new Dialogs({
   model,
   delay,
   range,
-  lines() {
-    const { coloured } = model.lines();
-    return choice.only.size ? coloured.filter(({ device }) => choice.only.has(device.id)) : coloured;
-  },
+  lines: () => chart.shown(),
+  flush: () => choice.flush(),
   canvases: () => [...document.querySelectorAll("#chart canvas, #panel canvas")],
 });
 
@@ -66,44 +65,70 @@ function receive(event) {
   view.up = true;
   const message = JSON.parse(event.message);
   const epoch = message.about?.epoch ?? event.id.split("-")[0];
-  if (epoch !== model.about.epoch) {
+  if (epoch !== view.epoch) {
     // A server that has just started knows less than this page: its first picture is waited for.
     if (model.times.length > 0 && !hasPicture(message)) {
-      model.now = { ...model.now, state: message.now.state };
+      if (view.paused) view.heldNow = { ...model.now, state: message.now.state };
+      else model.now = { ...model.now, state: message.now.state };
       return;
     }
-    if (!message.about) return resync();
+    if (!message.about) return resync({ message, epoch });
   }
-  if (!view.paused) take(message);
-  else hold(message);
+  accept({ message, epoch });
+}
+
+function accept({ message, epoch }) {
+  if (message.about) {
+    view.epoch = message.about.epoch;
+    since = null;
+  }
+  if (since) return resync({ message, epoch });
+  if (!view.paused) take(message, epoch);
+  else hold(message, epoch);
 }
 
 const hasPicture = ({ series, now }) => series?.length > 0 || ["live", "empty", "missing"].includes(now.state.kind);
 
-function take(message) {
-  if (!model.apply(message)) return resync();
-  // A snapshot may be older than our being here.
-  if (!message.about) unpainted = message.now.at;
+function take(message, epoch = model.about?.epoch) {
+  if (!model.apply(message)) return resync({ message, epoch });
+  // A snapshot may be older than our being here; of several messages in a frame the first one waits longest.
+  if (!message.about) unpainted ??= message.now.at;
   isDirty = true;
 }
 
-function hold(message) {
+function hold(message, epoch) {
   view.heldRecords = Math.max(0, message.now.records - model.now.records);
+  view.heldNow = message.now;
   if (message.about) view.held.length = 0;
-  if (view.held.length < HELD) view.held.push(message);
+  if (view.held.length < HELD) view.held.push({ message, epoch });
 }
 
-/** Messages are missing: the picture is made anew. */
-async function resync() {
-  if (resyncing) return;
-  resyncing = true;
-  try {
-    const response = await fetch(choice.ask("/api/snapshot"));
-    if (response.ok) take(await response.json());
-  } catch {
-    view.up = false;
-  } finally {
-    setTimeout(() => (resyncing = false), 1000);
+/** Messages are missing before this one: a snapshot fills the gap, and what has come meanwhile follows it. */
+async function resync(first) {
+  if (since) {
+    since = [...since.slice(-HELD), first];
+    return;
+  }
+  since = [first];
+  while (since) {
+    try {
+      const response = await fetch(choice.ask("/api/snapshot"));
+      if (!response.ok) throw new Error(response.statusText);
+      const snapshot = await response.json();
+      // The stream itself has brought a picture meanwhile.
+      if (!since) return;
+      const { epoch } = snapshot.about;
+      const missed = since.filter((event) => event.epoch === epoch && event.message.seq > snapshot.seq);
+      // It may be of a second ago; then the next one reaches up to what has come.
+      if ((missed[0]?.message.seq ?? 0) <= snapshot.seq + 1) {
+        since = null;
+        [{ message: snapshot, epoch }, ...missed].forEach(accept);
+        return;
+      }
+    } catch {
+      view.up = false;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500));
   }
 }
 
@@ -184,8 +209,8 @@ function put(id, text) {
 
 function write(now) {
   if (!model.now) return;
-  const { up, paused, heldRecords: held, missed } = view;
-  const state = stateOf({ model, up, paused, held, serverNow: serverNow() });
+  const { up, paused, heldNow, heldRecords: held, missed } = view;
+  const state = stateOf({ model, latest: (paused && heldNow) || model.now, up, paused, held, serverNow: serverNow() });
   at("badge").dataset.kind = state.kind;
   at("picture").dataset.kind = state.kind;
   put("state", state.label);
@@ -195,10 +220,11 @@ function write(now) {
   if (!paused) {
     for (const [name, text] of Object.entries(numbersOf(model, delay))) put(name, text);
     at("bad-open").classList.toggle("is-bad", model.now.bad > 0);
-    put("notes", notesOf({ model, missed, serverNow: serverNow() }).join("  "));
   }
+  put("help", state.help ?? "");
+  put("notes", notesOf({ model, missed, serverNow: serverNow() }).join("  "));
   at("list").hidden = model.devices.size === 0;
-  finder.update(list.update(model, now));
+  finder.update(list.update(model, now, chart.span));
   const only = choice.only.size === 1 ? model.find([...choice.only][0]) : null;
   showDetail(model, (hovered === null ? null : model.devices.get(hovered)) ?? only);
   describe();
@@ -270,19 +296,17 @@ function pause(isPaused = !view.paused) {
   }
   const { held } = view;
   view.held = [];
+  view.heldNow = null;
   view.heldRecords = 0;
   isDirty = true;
-  held.every((message) => {
-    const fits = model.apply(message);
-    if (!fits) resync();
-    return fits;
-  });
+  held.forEach(accept);
 }
 
 /** Looks at a part of the past, which pauses. */
 function lookAt(wanted) {
-  if (!(wanted.max - wanted.min > 0.2)) return;
-  const end = (view.end ?? model.now.head) / 1000;
+  const newest = view.end ?? model.now?.head ?? null;
+  if (newest === null || !(wanted.max - wanted.min > 0.2)) return;
+  const end = newest / 1000;
   const window = model.about.window_ms / 1000;
   const length = Math.min(window * 1.02, wanted.max - wanted.min);
   const max = Math.min(Math.max(wanted.max, end - window + length), end + window * 0.012);
@@ -434,7 +458,7 @@ try {
 } catch {
   setTheme("auto");
 }
-take(JSON.parse(at("snapshot").textContent));
+accept({ message: JSON.parse(at("snapshot").textContent) });
 offerWindows();
 if (choice.range) lookAt(choice.range);
 connect(choice.ask("/api/stream"), `${model.about.epoch}-${model.seq}`, receive);
@@ -443,4 +467,4 @@ setInterval(compareClocks, CLOCK_MS);
 requestAnimationFrame(frame);
 
 // For tests, and for those who open the console.
-globalThis.fireworks = { model, view, choice, chart, pause };
+globalThis.fireworks = { model, view, choice, chart, panel, pause };

@@ -38,6 +38,8 @@ export class Chart {
     this.anchor = null;
     this.bases = new Map();
     this.cost = 0;
+    this.axisSize = null;
+    this.built = 0;
     this.isSettling = false;
     new ResizeObserver(() => this.resize()).observe(element);
   }
@@ -59,11 +61,16 @@ export class Chart {
     const pixels = this.element.clientWidth * devicePixelRatio;
     const moved = ((Math.abs(max - drawn.max) + Math.abs(min - drawn.min)) / (max - min)) * pixels;
     if (!isDirty && moved < 0.34 && !this.isSettling) return true;
+    // What is drawn asks for it: the value axis shows what lies between them.
+    Object.assign(drawn, { min, max });
     // Lines come and go many at a time while a picture fills: not a new chart for each.
-    if (model.generation !== drawn.generation && (!this.plot || since > 150)) this.#build();
+    if (model.generation !== drawn.generation && (!this.plot || now - this.built > 150)) {
+      this.built = now;
+      this.#build();
+    }
     const began = performance.now();
     this.elapsed = since;
-    Object.assign(drawn, { min, max, at: now });
+    drawn.at = now;
     this.isSettling = false;
     this.#moveBases();
     this.plot.batch(() => {
@@ -74,10 +81,23 @@ export class Chart {
     return model.generation === drawn.generation;
   }
 
+  /** How much the values differ in the picture; null before there is one. */
+  get span() {
+    return this.range ? this.range[1] - this.range[0] : null;
+  }
+
+  /** The lines that are shown, those in colour first. */
+  shown() {
+    const lines = this.lines ?? [];
+    const isColoured = ({ colour }) => Number(colour !== null);
+    return lines.filter((line) => this.#isShown(line)).sort((a, b) => isColoured(b) - isColoured(a));
+  }
+
   /** Draws again from scratch: another theme, other lines, or the first picture. */
   rebuild() {
     this.drawn.generation = -1;
     this.drawn.at = 0;
+    this.built = 0;
     this.range = null;
     this.bases.clear();
     this.anchor = null;
@@ -209,7 +229,7 @@ export class Chart {
       },
       axes: [
         { ...axis, size: size * 2.7, space: size * 7.5, values: (_, splits, __, ___, step) => splits.map((s) => format.clock(s, step)) },
-        { ...axis, size: size * 4.9, space: size * 2.6, values: (_, splits, __, ___, step) => splits.map((s) => mark(s, step)) },
+        { ...axis, size: (_, marks) => (this.axisSize = widthOf(marks, size)), space: size * 2.6, values: (_, splits, __, ___, step) => splits.map((s) => mark(s, step)) },
       ],
       series: [{}, ...this.lines.map((line, n) => this.#series(line, this.strokes[n], few))],
       hooks: {
@@ -257,12 +277,12 @@ export class Chart {
   /** What has to be seen of all that is drawn: paths, spread and fan. */
   #bounds(min, max) {
     const { model } = this;
-    const { min: left, max: right } = this.plot?.scales.x ?? this.drawn;
+    const { min: left, max: right } = this.drawn;
     if (model.now.crowd) {
       const crowd = extent(model.crowd(left, right), this.hasFan ? "r" : "q");
       if (crowd) [min, max] = [Math.min(min ?? crowd[0], crowd[0]), Math.max(max ?? crowd[1], crowd[1])];
     }
-    if (this.hasFan && left !== undefined && min !== null) {
+    if (this.hasFan && min !== null) {
       // The whole fan, and the same above as below: a picture that keeps still.
       const apart = Math.max(Math.abs(right - model.anchor()), Math.abs(left - model.anchor()));
       const reach = Math.max(2.1 * model.now.theory.sigma * Math.sqrt(apart), Math.abs(min), Math.abs(max));
@@ -355,8 +375,19 @@ export class Chart {
 
 /** A mark of the value axis, with the digits that tell it from its neighbours. */
 function mark(number, step) {
-  if (Math.abs(number) >= 1e6) return number.toExponential(1).replace("-", "\u2212");
-  let digits = 0;
-  while (digits < 6 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits++;
-  return number.toFixed(digits).replace("-", "\u2212");
+  const size = Math.abs(number);
+  const minus = (text) => text.replace("-", "\u2212");
+  // Digits down to the step, and one more where it is a half or a quarter of a power of ten.
+  const places = Math.ceil(-Math.log10(step) - 1e-9);
+  const part = step * 10 ** places;
+  const decimals = places + Number(Math.abs(part - Math.round(part)) > 1e-6);
+  const significant = size > 0 ? Math.floor(Math.log10(size)) + 1 + decimals : 1;
+  if (size >= 1e7 || (size > 0 && decimals > 6)) return minus(number.toExponential(Math.max(0, Math.min(9, significant - 1))));
+  return minus(number.toFixed(Math.max(0, Math.min(9, decimals))));
+}
+
+/** The room that the marks of a value axis need: the same for all but the longest, so that the picture keeps still. */
+function widthOf(marks, size) {
+  const longest = Math.max(0, ...(marks ?? []).map((text) => text?.length ?? 0));
+  return size * Math.max(4.9, 1.3 + 0.6 * longest);
 }

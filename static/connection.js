@@ -6,6 +6,10 @@
 
 /** Nothing for this long, heartbeats included: the connection is dead, whatever it says of itself. */
 const SILENT_MS = 5000;
+/** A large picture takes a while on a slow line, and nothing is heard until all of it is here. */
+const BEGINNING_MS = 25000;
+/** A tab that nobody has seen for so long lets go of the stream. */
+const HIDDEN_MS = 60000;
 const RECONNECT_MS = [500, 1000, 2000, 4000];
 
 /** A stream that never gives up. Tells `listener` {message, id}, {missed} and {up}. */
@@ -37,7 +41,7 @@ export class Stream {
   }
 
   #open() {
-    this.#heard = Date.now();
+    this.#heard = Date.now() + BEGINNING_MS;
     // The browser's own reconnect sends the id as a header; a new EventSource can't.
     const address = new URL(this.#address, location.origin);
     address.searchParams.set("since", this.#lastId);
@@ -67,8 +71,27 @@ export class Stream {
   }
 }
 
-/** Follows the stream at `address` after `lastId`. */
+/** Follows the stream at `address` after `lastId`, as long as somebody may be looking. */
 export function connect(address, lastId, listener) {
+  const heard = (event) => {
+    if (event.id) lastId = event.id;
+    listener(event);
+  };
+  let line = join(address, lastId, heard);
+  let hidden = 0;
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(hidden);
+    if (document.hidden) {
+      hidden = setTimeout(() => (line = line?.close()), HIDDEN_MS);
+    } else {
+      line ??= join(address, lastId, heard);
+    }
+  });
+  addEventListener("pagehide", () => line?.close());
+}
+
+/** Joins the tabs' common stream, or has one of its own; what comes back can be closed. */
+function join(address, lastId, listener) {
   if (typeof SharedWorker === "undefined") return new Stream(address, lastId, listener);
   try {
     const worker = new SharedWorker(new URL("./connection-worker.js", import.meta.url), {
@@ -77,13 +100,18 @@ export function connect(address, lastId, listener) {
       name: `fireworks ${address}`,
     });
     let own = null;
+    let isClosed = false;
     worker.onerror = () => {
-      own ??= new Stream(address, lastId, listener);
+      if (!isClosed) own ??= new Stream(address, lastId, listener);
     };
-    worker.port.onmessage = (event) => listener(event.data);
+    worker.port.onmessage = (event) => isClosed || listener(event.data);
     worker.port.postMessage({ hello: lastId, address });
-    addEventListener("pagehide", () => worker.port.postMessage({ bye: true }));
-    return worker;
+    const close = () => {
+      isClosed = true;
+      worker.port.postMessage({ bye: true });
+      own?.close();
+    };
+    return { close };
   } catch {
     return new Stream(address, lastId, listener);
   }

@@ -23,8 +23,8 @@ function row(...cells) {
 }
 
 export class Dialogs {
-  constructor({ model, delay, lines, range, canvases }) {
-    Object.assign(this, { model, delay, lines, range, canvases });
+  constructor({ model, delay, lines, range, canvases, flush }) {
+    Object.assign(this, { model, delay, lines, range, canvases, flush });
     for (const button of document.querySelectorAll("dialog [data-close]")) button.onclick = () => button.closest("dialog").close();
     at("bad-open").onclick = () => this.#bad();
     at("latency-open").onclick = () => this.#latency();
@@ -72,6 +72,7 @@ export class Dialogs {
   async #copy() {
     const button = at("copy-link");
     const text = button.textContent;
+    this.flush();
     try {
       await navigator.clipboard.writeText(location.href);
       button.textContent = "Copied";

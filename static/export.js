@@ -3,6 +3,13 @@
 // What is saved is what is shown: the window, the devices and the field of this moment.
 
 import * as format from "./format.js";
+import { LEVELS } from "./layers.js";
+
+/** Columns for a crowd: which bound of the shares each of them is. */
+const QUANTILES = [["1 %", 0.01], ["25 %", 0.25], ["median", 0.5], ["75 %", 0.75], ["99 %", 0.99]].map(([name, level]) => ({
+  name,
+  at: LEVELS.findIndex((known) => Math.abs(known - level) < 1e-9),
+}));
 
 /** A cell that a spreadsheet takes as text, whatever the device is called. */
 function cell(text) {
@@ -21,12 +28,20 @@ export function csv({ times, devices }) {
   return `${[head, ...rows].join("\r\n")}\r\n`;
 }
 
-/** The values that are shown, in a range of times (seconds). */
+/** The values that are shown, in a range of times (seconds): of each line, and of a crowd its quantiles. */
 export function shown(model, lines, { min, max }) {
   const from = model.indexAt(min - 1e-9) + 1;
   const to = model.indexAt(max) + 1;
+  const times = model.times.slice(from, to);
   const devices = lines.map(({ device }) => ({ id: device.id, values: device.values.slice(from, to) }));
-  return { topic: model.about.topic, field: model.now.field, times: model.times.slice(from, to), devices };
+  const quantiles = model.now.crowd ? QUANTILES.map((quantile) => ({ id: quantile.name, values: times.map((time) => bound(model, time, quantile.at)) })) : [];
+  return { topic: model.about.topic, field: model.now.field, times, devices: [...quantiles, ...devices] };
+}
+
+/** The value below which a share of all devices lies at a time. */
+function bound(model, time, at) {
+  const column = model.columns.get(Math.floor((time * 1000) / model.about.column_ms + 1e-9));
+  return column?.q?.[at] ?? null;
 }
 
 /** The picture with its panels, title and background, at the size it has on the screen. */

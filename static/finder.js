@@ -31,7 +31,9 @@ export class Finder {
     };
     at("field-select").onchange = ({ target }) => {
       const query = new URLSearchParams({ field: target.value });
-      location.assign(`${location.pathname}?${query}`);
+      // The same view of another field.
+      this.view.flush();
+      location.assign(`${location.pathname}?${query}${location.hash}`);
     };
     setInterval(() => this.want(), WANT_MS);
     // Once the page has its picture.

@@ -18,13 +18,21 @@ export function rate(number) {
   return number < 100 && number % 1 !== 0 ? number.toFixed(1) : count(number);
 }
 
-/** A value of a path: a fixed number of digits, so that it doesn't dance. */
-export function value(number, digits = 3) {
+/** Digits of a value, at most. */
+const DIGITS = 10;
+
+/**
+ * A value of a path, with the decimals that tell it from others which differ by `span` altogether: the same for all
+ * of them, so that nothing dances. Without a span, three.
+ */
+export function value(number, span = null) {
   if (number === null || number === undefined || !Number.isFinite(number)) return "–";
   const size = Math.abs(number);
-  if (size >= 1e6 || (size > 0 && size < 10 ** -digits)) return minus(number.toExponential(2));
-  const decimals = size >= 1e4 ? 0 : size >= 100 ? Math.min(1, digits) : digits;
-  return minus(number.toFixed(decimals));
+  const wanted = span > 0 && Number.isFinite(span) ? Math.ceil(3 - Math.log10(span)) : 3;
+  if (size >= 10 ** DIGITS) return minus(number.toExponential(Math.max(2, Math.min(DIGITS - 1, Math.floor(Math.log10(size)) + wanted))));
+  if (size > 0 && size < 1e-3 && size < 10 ** -wanted) return minus(number.toExponential(2));
+  const whole = size >= 1 ? Math.floor(Math.log10(size)) + 1 : 1;
+  return minus(number.toFixed(Math.max(0, Math.min(DIGITS - whole, wanted))));
 }
 
 /** So many decimals, always: for a column whose numbers should stand below each other. */

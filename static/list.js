@@ -9,6 +9,10 @@ import { errors, transitions } from "./theory.js";
 
 /** Rows sorted by a value are put in order this often. */
 const ORDER_MS = 2000;
+/** Values change their number of digits no more often than this. */
+const DIGITS_MS = 5000;
+/** A finger leaves its last place hovered. */
+const mouse = matchMedia("(hover: hover)");
 const PIN = "M9.8 1.6 14.4 6.2l-1 1-.8-.2-2.6 2.6-.2 3-1 1-2.9-2.9L2.6 14l-.6-.6 3.3-3.3-2.9-2.9 1-1 3-.2L9 3.4l-.2-.8z";
 
 export class List {
@@ -22,6 +26,8 @@ export class List {
     this.onFocus = onFocus;
     this.generation = -1;
     this.ordered = 0;
+    this.span = null;
+    this.spanned = 0;
     this.text = "";
     for (const button of table.tHead.querySelectorAll("button[data-sort]")) {
       button.onclick = () => {
@@ -48,17 +54,33 @@ export class List {
     this.refresh();
   }
 
-  update(model, now) {
-    const isHeld = this.body.matches(":hover, :focus-within");
-    const isDue = this.view.sort !== "colour" && this.view.sort !== "name" && now - this.ordered > ORDER_MS && !isHeld;
-    if (model.generation !== this.generation || isDue) {
+  /** Brings the rows up to date; `span` is how much the values differ in the picture. */
+  update(model, now, span) {
+    const isOther = this.span === null || span > 10 * this.span || span * 10 < this.span;
+    if (isOther || now - this.spanned > DIGITS_MS) [this.span, this.spanned] = [span, now];
+    const isAsked = this.generation < 0;
+    const isDue = this.view.sort !== "colour" && this.view.sort !== "name" && now - this.ordered > ORDER_MS;
+    if (isAsked || ((model.generation !== this.generation || isDue) && !this.#isHeld(model))) {
       this.generation = model.generation;
       this.ordered = now;
       this.#arrange(model);
+    } else if (model.generation !== this.generation) {
+      this.#keep(model);
     }
     const { head } = model.now;
     for (const row of this.rows.values()) row.update(head);
     return this.rows.size;
+  }
+
+  /** Whether somebody is about to click a row, or has the keyboard in one: then all keep their places. */
+  #isHeld(model) {
+    const isPointedAt = (mouse.matches && this.body.matches(":hover")) || this.body.querySelector(":focus-visible");
+    return isPointedAt && [...this.rows.keys()].some((id) => model.find(id));
+  }
+
+  /** The same rows in their places, of the devices as they are now; one that is gone keeps what it had. */
+  #keep(model) {
+    for (const [id, row] of this.rows) row.device = model.find(id) ?? row.device;
   }
 
   #arrange(model) {
@@ -66,7 +88,8 @@ export class List {
     for (const { device, colour } of this.#sorted(model.lines().coloured)) {
       if (this.text && !device.id.toLowerCase().includes(this.text)) continue;
       const known = this.rows.get(device.id);
-      const row = known?.device === device && known.colour === colour ? known : this.#row(device, colour);
+      const row = known?.colour === colour ? known : this.#row(device, colour);
+      row.device = device;
       row.show();
       rows.set(device.id, row);
     }
@@ -116,9 +139,9 @@ export class List {
     name.append(swatch, text);
     name.title = `${format.name(device.id)}: show it alone; with Shift or Ctrl, beside others`;
     name.onclick = (event) => this.onIsolate(device.id, event.shiftKey || event.ctrlKey || event.metaKey);
-    element.onpointerenter = () => this.onFocus(device.i);
+    element.onpointerenter = () => this.onFocus(row.device.i);
     element.onpointerleave = () => this.onFocus(null);
-    name.onfocus = () => this.onFocus(device.i);
+    name.onfocus = () => this.onFocus(row.device.i);
     name.onblur = () => this.onFocus(null);
     const pin = pinButton(format.name(device.id), () => this.onPin(device.id));
     const head = document.createElement("th");
@@ -139,7 +162,8 @@ export class List {
       pin.setAttribute("aria-pressed", String(pins.has(device.id)));
       element.classList.toggle("is-hidden", only.size > 0 && !isAlone);
     };
-    return { device, colour, element, show, update: (head) => this.#fill(device, cells, element, head) };
+    const row = { device, colour, element, show, update: (head) => this.#fill(row.device, cells, element, head) };
+    return row;
   }
 
   #fill(device, cells, element, head) {
@@ -150,7 +174,7 @@ export class List {
     const share = (part) => (part === undefined ? "–" : `${Math.round(part * 100)} %`);
     const moves = estimates ? transitions(estimates) : null;
     const texts = [
-      format.value(latest?.value),
+      format.value(latest?.value, this.span),
       format.fixed(estimates?.drift, 2),
       format.fixed(estimates?.volatility, 2),
       share(moves?.upAfterUp),

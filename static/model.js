@@ -50,16 +50,17 @@ export class Model {
     this.now = message.now;
     if (message.bad) this.bad = message.bad;
     for (const i of message.left ?? []) this.devices.delete(i);
-    for (const path of message.series ?? []) this.#enter(path);
+    let isOther = false;
+    for (const path of message.series ?? []) isOther = this.#enter(path) || isOther;
     if (message.points) this.#set(message.points);
     for (const latest of message.latest ?? []) {
       const device = this.devices.get(latest.i);
       if (device) device.latest = latest;
     }
     for (const column of message.columns ?? []) this.columns.set(column.b, column);
-    if (message.pool) this.pool = message.pool;
+    if (message.pool !== undefined) this.pool = message.pool;
     if (message.top) this.top = message.top;
-    if (message.top || message.series || message.left) this.generation++;
+    if (message.top || isOther || message.left) this.generation++;
     this.#trim();
     return true;
   }
@@ -116,15 +117,19 @@ export class Model {
     return null;
   }
 
+  /** Takes a whole path. Returns whether it is another device's than before: a known one's is only filled anew. */
   #enter(path) {
-    const device = new Device(path.i, path.id, this.buckets.length);
-    device.latest = this.devices.get(path.i)?.latest ?? null;
-    this.devices.set(path.i, device);
+    const known = this.devices.get(path.i);
+    const isOther = known?.id !== path.id;
+    const device = isOther ? new Device(path.i, path.id, this.buckets.length) : known;
+    if (isOther) this.devices.set(path.i, device);
+    else device.values.fill(null);
     let bucket = 0;
     path.b.forEach((difference, n) => {
       bucket += difference;
       device.values[this.#column(bucket)] = path.y[n];
     });
+    return isOther;
   }
 
   #set(points) {

@@ -9,8 +9,10 @@ import { WITHIN } from "./theory.js";
 /* global uPlot */
 
 export class Panel {
-  constructor(element, model) {
+  /** `axisSize` is the room that the picture's value axis takes: the times must stand below each other. */
+  constructor(element, model, axisSize) {
     this.element = element;
+    this.axisSize = axisSize;
     this.model = model;
     this.plot = null;
     this.kind = null;
@@ -79,7 +81,7 @@ export class Panel {
           { ...axis, show: false },
           {
             ...axis,
-            size: size * 4.9,
+            size: () => this.axisSize() ?? size * 4.9,
             splits: isInside ? () => [0, 50, 100] : undefined,
             space: size * 2,
             values: (_, splits) => splits.map((split) => (isInside ? `${split} %` : format.rate(split))),

@@ -1,6 +1,6 @@
 // What state the picture is in, said honestly: a badge, a line of help, and the headline numbers.
 //
-// Seven causes of a picture that isn't the present, seven different texts.
+// Each cause of a picture that isn't the present has a shape, a text, and a way out of its own.
 
 import * as format from "./format.js";
 
@@ -12,22 +12,30 @@ function commands({ topic, kafka }) {
 }
 
 /**
- * The state of the picture: `kind` colours the badge, `label` and `detail` say it, `empty` covers the chart
- * while there is nothing to draw.
+ * The state of the picture: `kind` gives the badge its shape and colour, `label` and `detail` say it, `help` says
+ * what can be done, `empty` covers the chart while there is nothing to draw.
  */
-export function stateOf({ model, up, paused, held, serverNow }) {
-  const { now, about } = model;
+export function stateOf({ model, latest, up, paused, held, serverNow }) {
+  const state = livingState({ model, now: latest, up, serverNow });
+  if (!paused) return state;
+  const detail = `${format.count(held)} new · Space goes on`;
+  // A pause must not hide that there is nothing to go on with.
+  if (["link", "bad", "missing"].includes(state.kind)) return { ...state, label: `Paused · ${state.label}`, empty: null };
+  return { kind: "paused", label: "Paused", detail };
+}
+
+function livingState({ model, now, up, serverNow }) {
+  const { about } = model;
   const { state } = now;
   const hasPicture = model.times.length > 0;
   const empty = (title, text, run = []) => (hasPicture ? null : { title, text, run });
-  if (paused) {
-    return { kind: "paused", label: "Paused", detail: `${format.count(held)} new · Space goes on` };
-  }
+  const help = (text) => (hasPicture ? text : "");
   if (!up) {
     return {
       kind: "link",
       label: "Reconnecting",
       detail: hasPicture ? "the last picture is kept" : "the dashboard doesn’t answer",
+      help: help("The dashboard doesn’t answer. Start it again if it was stopped: this page goes on by itself, without a gap."),
       empty: empty("The dashboard doesn’t answer", "It will be here as soon as it is back."),
     };
   }
@@ -37,17 +45,19 @@ export function stateOf({ model, up, paused, held, serverNow }) {
         kind: "bad",
         label: "No Kafka",
         detail: state.cause,
+        help: help(`Kafka at ${about.kafka} doesn’t answer. Start it, or check --bootstrap-servers: reading goes on where it was.`),
         empty: empty(`Kafka at ${about.kafka} doesn’t answer`, `Trying again until it does (${state.cause}).`, ["fireworks broker"]),
       };
     case "missing":
       return {
-        kind: "warn",
+        kind: "missing",
         label: "No such topic",
         detail: `waiting for ${about.topic}`,
+        help: help(`Topic “${about.topic}” was deleted. What it held stays here until it is made anew.`),
         empty: empty(`There is no topic “${about.topic}” yet`, "It is shown as soon as something makes it:", commands(about)),
       };
     case "connecting":
-      return { kind: "wait", label: "Connecting", detail: "", empty: empty("Connecting to Kafka…", "") };
+      return { kind: "wait", label: "Connecting", detail: "", empty: empty("Connecting to Kafka…", "A second, usually.") };
     case "loading": {
       const percent = `${Math.floor((100 * state.done) / Math.max(1, state.total))} %`;
       return { kind: "wait", label: "Loading history", detail: percent, empty: empty("Loading history…", percent) };
@@ -63,15 +73,22 @@ export function stateOf({ model, up, paused, held, serverNow }) {
   const silence = now.arrived === null ? 0 : serverNow - now.arrived;
   if (silence > now.patience_ms) {
     return {
-      kind: "warn",
+      kind: "stale",
       label: "Stale",
       detail: `nothing for ${format.duration(silence)}`,
+      help: help("No message for longer than is usual here. Kafka answers: see whether the producer still runs."),
       empty: empty("Nothing that could be drawn", "Records came, but no device with a number. See the bad messages."),
     };
   }
   // So far behind that it takes seconds to be fresh again.
   if (now.lag > Math.max(500, 5 * now.rate)) {
-    return { kind: "lag", label: "Catching up", detail: `${format.count(now.lag)} messages behind`, empty: empty("Catching up…", "") };
+    return {
+      kind: "lag",
+      label: "Catching up",
+      detail: `${format.count(now.lag)} messages behind`,
+      help: help("Messages come faster than they are read. If that lasts, the picture jumps to fresh ones and says what it skipped."),
+      empty: empty("Catching up…", ""),
+    };
   }
   const nothing = empty("Nothing that could be drawn", "Records come, but no device with a number. See the bad messages.");
   return { kind: "live", label: "Live", detail: "", empty: nothing };
@@ -90,6 +107,10 @@ export function notesOf({ model, missed, serverNow }) {
     notes.push(`${format.count(now.devices)} devices: their density and quantiles; a device is drawn when it is pinned or pointed at.`);
   } else if (now.devices > about.max_top) {
     notes.push(`The ${about.max_top} most active devices are in colour, the others in grey.`);
+  }
+  if (now.ahead > 0) {
+    const whose = now.ahead === 1 ? "One device’s clock is" : `${format.count(now.ahead)} devices’ clocks are`;
+    notes.push(`${whose} ahead of the others’: drawn when their time has come.`);
   }
   if (now.others > 0) notes.push(`${format.count(now.others)} messages of further devices are only counted.`);
   if (now.skipped > 0) notes.push(`Skipped ${format.count(now.skipped)} messages to stay with fresh ones.`);

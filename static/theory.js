@@ -31,13 +31,20 @@ export function transitions({ up_up: uu, up_down: ud, down_up: du, down_down: dd
   };
 }
 
-/** The standard errors of a drift and of a volatility that were estimated from `n` steps of so many seconds. */
+/** A median's standard error is larger than a mean's by this, in a normal distribution. */
+const MEDIAN = Math.sqrt(Math.PI / 2);
+
+/**
+ * The standard errors of a drift and of a volatility that were estimated from `n` steps of so many seconds; of
+ * several devices they are medians.
+ */
 export function errors({ volatility, seconds, n, devices = 1 }) {
   if (volatility === null || volatility === undefined) return { drift: null, volatility: null };
   const free = n - 2 * devices;
+  const wider = devices > 2 ? MEDIAN : 1;
   return {
-    drift: seconds > 0 ? volatility / Math.sqrt(seconds) : null,
-    volatility: free > 0 ? volatility / Math.sqrt(2 * free) : null,
+    drift: seconds > 0 ? (wider * volatility) / Math.sqrt(seconds) : null,
+    volatility: free > 0 ? (wider * volatility) / Math.sqrt(2 * free) : null,
   };
 }
 

@@ -5,8 +5,13 @@
 const MODES = ["fan", "position"];
 const SORTS = ["colour", "name", "value", "drift", "volatility"];
 
+/** Browsers refuse an address that changes too often, and some refuse it altogether. */
+const WRITE_MS = 300;
+
 export class View {
   constructor() {
+    this.writing = 0;
+    addEventListener("pagehide", () => this.flush());
     this.mode = "fan";
     /** Seconds that are shown; null for all there is. */
     this.window = null;
@@ -33,8 +38,15 @@ export class View {
     this.isDescending = asked.get("order") === "descending";
   }
 
-  /** Writes the choices into the address, without a step in the history. */
+  /** Writes the choices into the address soon, without a step in the history. */
   write() {
+    clearTimeout(this.writing);
+    this.writing = setTimeout(() => this.flush(), WRITE_MS);
+  }
+
+  /** Writes them now. */
+  flush() {
+    clearTimeout(this.writing);
     const said = new URLSearchParams();
     if (this.mode !== "fan") said.set("mode", this.mode);
     if (this.window) said.set("window", this.window);
@@ -47,7 +59,11 @@ export class View {
     if (this.sort !== "colour") said.set("sort", this.sort);
     if (this.isDescending) said.set("order", "descending");
     const hash = said.toString();
-    history.replaceState(null, "", `${location.pathname}${location.search}${hash ? `#${hash}` : ""}`);
+    try {
+      history.replaceState(null, "", `${location.pathname}${location.search}${hash ? `#${hash}` : ""}`);
+    } catch {
+      // The view is as it is; the next change tries again.
+    }
   }
 
   /** The address of this server's answers about the field that is shown. */

@@ -99,6 +99,7 @@ fn bad_usage_exits_2_and_names_the_flag() {
         ),
         ("brownian --workers 0", "--workers"),
         ("dashboard --window never", "--window"),
+        ("dashboard --refresh often", "--refresh"),
         ("nonsense", "nonsense"),
         ("demo --backfill", "--backfill"),
     ] {

@@ -31,19 +31,17 @@ struct Dashboard {
 
 impl Dashboard {
     fn start() -> Dashboard {
+        Dashboard::of(&["--advance-millis-per-batch", "100"])
+    }
+
+    /// A dashboard of what `generate` makes with these flags.
+    fn of(flags: &[&str]) -> Dashboard {
         let topic = unique("load");
         let kafka = support::embedded();
-        let source = start(&[
-            "generate",
-            "--topic",
-            &topic,
-            "--interval",
-            "100ms",
-            "--advance-millis-per-batch",
-            "100",
-            "--bootstrap-servers",
-            kafka,
-        ]);
+        let mut arguments = vec!["generate", "--topic", &topic, "--interval", "100ms"];
+        arguments.extend(["--bootstrap-servers", kafka]);
+        arguments.extend(flags);
+        let source = start(&arguments);
         let process = start(&[
             "dashboard",
             "--topic",
@@ -230,6 +228,42 @@ fn thousand_clients_a_quarter_of_them_stalled_cost_little_and_delay_nobody() {
         "{CLIENTS} clients cost {grown} bytes"
     );
     drop(stalled);
+}
+
+#[test]
+fn clients_that_do_not_read_a_large_picture_hold_one_of_a_second_together() {
+    let _alone = alone();
+    let flags = [
+        "--devices",
+        "200",
+        "--advance-millis-per-batch",
+        "100",
+        "--backfill",
+        "2m",
+    ];
+    let dashboard = Dashboard::of(&flags);
+    let size = wait_for("a large picture", || {
+        let page = read_until(&mut dashboard.ask("/"), "</html>").unwrap_or_default();
+        (page.len() > 800_000 && page.contains("\"kind\":\"live\"")).then_some(page.len())
+    });
+    let (base, began) = (dashboard.memory(), Instant::now());
+    let mut stalled = Vec::new();
+    for _ in 0..10 {
+        for _ in 0..CLIENTS / 20 {
+            stalled.push(dashboard.ask("/"));
+            stalled.push(dashboard.ask("/api/stream"));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let grown = dashboard.memory().saturating_sub(base);
+    println!(
+        "{} stalled clients of {size} bytes each cost {grown} bytes",
+        stalled.len()
+    );
+    // What any client costs, and a picture as JSON and one in a page each second.
+    let pictures = 2 * (began.elapsed().as_secs() as usize + 2);
+    let most = CLIENTS * CLIENT_BYTES + pictures * size;
+    assert!(grown <= most, "they cost {grown} bytes");
 }
 
 #[test]

@@ -153,4 +153,10 @@ fn what_was_typed_is_checked_before_anything_happens() {
     let error = |more: &[&str]| report(&args(more).settings().expect_err("invalid"));
     assert!(error(&["--topic", "a b"]).starts_with("error: invalid --topic `a b`\nhelp: "));
     assert!(error(&["--window", "0s"]).contains("invalid --window: 0s"));
+    for refresh in ["0ms", "49ms", "1001ms", "1m"] {
+        assert!(error(&["--refresh", refresh]).contains("is not between 50ms and 1s"));
+    }
+    for refresh in ["50ms", "1s"] {
+        args(&["--refresh", refresh]).settings().expect("a bound");
+    }
 }

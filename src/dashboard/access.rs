@@ -6,10 +6,10 @@
 use std::net::IpAddr;
 
 use warp::http::HeaderMap;
-use warp::http::header::{AUTHORIZATION, COOKIE, HOST};
+use warp::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 
-/// The cookie that holds the token once it has been shown.
-pub const COOKIE_NAME: &str = "fireworks_token";
+/// Asked for from elsewhere, it would change what others see.
+const CHANGES: &[&str] = &["/api/want"];
 
 /// What has to be true of a request.
 #[derive(Clone, Debug, Default)]
@@ -33,11 +33,21 @@ impl Access {
     /// Whether a request may be answered, as far as its headers tell.
     pub fn check(&self, path: &str, query: &str, headers: &HeaderMap) -> Result<(), Refusal> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        if !text(HOST.as_str()).is_some_and(|host| self.allow_host(host)) {
+        let host = text(HOST.as_str()).unwrap_or_default();
+        if !self.allow_host(host) {
             return Err(Refusal::Host);
         }
-        let is_foreign = text("sec-fetch-site") == Some("cross-site");
-        if is_foreign && text("sec-fetch-mode") != Some("navigate") {
+        // Another port of this machine is the same site, and another page all the same.
+        let is_foreign = matches!(text("sec-fetch-site"), Some("cross-site" | "same-site"));
+        let is_link = text("sec-fetch-mode") == Some("navigate") && !CHANGES.contains(&path);
+        let origin = headers
+            .get(ORIGIN)
+            .map(|origin| origin.to_str().unwrap_or_default());
+        let is_own = |origin: &str| {
+            let authority = origin.split_once("://").map(|(_, authority)| authority);
+            authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+        };
+        if is_foreign && !is_link || origin.is_some_and(|origin| !is_own(origin)) {
             return Err(Refusal::Page);
         }
         // Probes have no token, and learn nothing.
@@ -49,7 +59,7 @@ impl Access {
         let cookies = text(COOKIE.as_str()).unwrap_or_default().split(';');
         let cookie = cookies.filter_map(|cookie| cookie.trim().split_once('='));
         let mut shown = cookie
-            .filter(|(name, _)| *name == COOKIE_NAME)
+            .filter(|(name, _)| *name == cookie_name(host))
             .map(|(_, value)| value)
             .chain(bearer)
             .chain(in_query(query));
@@ -74,10 +84,21 @@ impl Access {
         address.parse::<IpAddr>().is_ok()
             || name == "localhost"
             || name.ends_with(".localhost")
-            || self
-                .hosts
-                .iter()
-                .any(|allowed| allowed.eq_ignore_ascii_case(&name))
+            || self.hosts.iter().any(|allowed| {
+                allowed.eq_ignore_ascii_case(&name) || allowed.eq_ignore_ascii_case(host)
+            })
+    }
+}
+
+/// The cookie that holds the token once it has been shown. Cookies know no ports: two dashboards of one machine
+/// would take turns with the same name.
+pub fn cookie_name(host: &str) -> String {
+    let port = host.rsplit_once(':').map(|(_, port)| port);
+    let port =
+        port.filter(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+    match port {
+        Some(port) => format!("fireworks_token_{port}"),
+        None => "fireworks_token".to_owned(),
     }
 }
 
@@ -87,7 +108,8 @@ pub fn in_query(query: &str) -> Option<&str> {
     pairs.find_map(|pair| pair.strip_prefix("token="))
 }
 
-fn is_same(shown: &str, token: &str) -> bool {
+/// Whether the token that is shown is ours.
+pub fn is_same(shown: &str, token: &str) -> bool {
     let differences = shown
         .bytes()
         .zip(token.bytes())
@@ -116,10 +138,12 @@ mod tests {
     #[test]
     fn host_is_an_address_localhost_or_a_name_that_was_given() {
         let access = Access {
-            hosts: vec!["dash.example.org".into()],
+            hosts: vec!["dash.example.org".into(), "kiosk:8443".into()],
             token: None,
         };
+        assert!(!access.allow_host("kiosk") && !access.allow_host("kiosk:80"));
         for host in [
+            "kiosk:8443",
             "localhost",
             "LOCALHOST:8080",
             "127.0.0.1:8080",
@@ -159,8 +183,13 @@ mod tests {
             Err(Refusal::Token)
         );
         assert_eq!(check(&access, "/", "field=x&token=secret", &[]), Ok(()));
-        let cookie = ("cookie", "a=b; fireworks_token=secret");
+        let cookie = ("cookie", "a=b; fireworks_token_8080=secret");
         assert_eq!(check(&access, "/api/stream", "", &[cookie]), Ok(()));
+        let other = ("cookie", "fireworks_token_8081=secret");
+        assert_eq!(
+            check(&access, "/api/stream", "", &[other]),
+            Err(Refusal::Token)
+        );
         let bearer = ("authorization", "Bearer secret");
         assert_eq!(check(&access, "/api/stream", "", &[bearer]), Ok(()));
         assert_eq!(check(&access, "/healthz", "", &[]), Ok(()));

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
@@ -18,15 +18,19 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError::Lagged;
 
 use super::picture::{Picture, Subject};
-use super::wire::event;
+use super::wire::{EVENT_END, event, event_head};
 use crate::kafka::tail::{Batch, Phase, Status};
 use crate::metrics::Metrics;
 
-/// Messages a viewer may be behind before it is told that it missed some: three seconds' worth.
-const BEHIND: usize = 32;
-/// Messages that are kept for those who come back: a minute's worth, and no more bytes than this.
-const KEPT: usize = 600;
+/// How far a viewer may be behind before it is told that it missed something.
+const BEHIND: Duration = Duration::from_millis(3_200);
+/// How much is kept for those who come back, and no more bytes than this.
+const KEPT: Duration = Duration::from_secs(60);
 const KEPT_BYTES: usize = 16 << 20;
+/// A snapshot serves all who come within a second of it, or so many messages; they get those messages too.
+/// So what clients hold that don't read is a snapshot a second, however many they are.
+const SNAPSHOT: Duration = Duration::from_secs(1);
+const SNAPSHOT_MESSAGES: u64 = 10;
 /// A browser that lost its connection tries again after this long.
 const RETRY: &[u8] = b"retry: 1000\n\n";
 
@@ -51,22 +55,48 @@ struct Inner {
     seq: u64,
     kept: VecDeque<Frame>,
     kept_bytes: usize,
+    most_kept: usize,
     /// `None` once the board is closed.
     viewers: Option<broadcast::Sender<Frame>>,
-    /// The last snapshot, as JSON and as an event: a crowd that reconnects is served from one encoding.
-    snapshot: Option<(Bytes, Frame)>,
+    snapshot: Option<Snapshot>,
+}
+
+/// The picture of a moment, encoded once for all who ask.
+#[derive(Clone, Debug)]
+struct Snapshot {
+    seq: u64,
+    taken: Instant,
+    json: Bytes,
+    /// The page with the picture in it, once somebody has asked for it.
+    page: Option<Bytes>,
+}
+
+/// What a board is of, and how often it tells.
+#[derive(Clone, Debug)]
+pub struct Showing {
+    pub topic: String,
+    /// Where it is read from, for people.
+    pub kafka: String,
+    /// Milliseconds.
+    pub window: i64,
+    /// Without a field it draws what the records suggest.
+    pub field: Option<String>,
+    /// How far its messages are apart.
+    pub refresh: Duration,
 }
 
 impl Board {
-    /// `kafka` is where it is read from, for people; `window` is in milliseconds; without a `field` it draws
-    /// what the records suggest.
-    pub fn new(
-        topic: String,
-        kafka: String,
-        window: i64,
-        field: Option<String>,
-        status: watch::Receiver<Status>,
-    ) -> Board {
+    pub fn new(showing: Showing, status: watch::Receiver<Status>) -> Board {
+        let Showing {
+            topic,
+            kafka,
+            window,
+            field,
+            refresh,
+        } = showing;
+        let messages = |span: Duration| {
+            usize::try_from(span.as_millis() / refresh.as_millis().max(1)).unwrap_or(usize::MAX)
+        };
         let epoch = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
         let subject = Subject {
             epoch: epoch.clone(),
@@ -80,7 +110,8 @@ impl Board {
             seq: 0,
             kept: VecDeque::new(),
             kept_bytes: 0,
-            viewers: Some(broadcast::Sender::new(BEHIND)),
+            most_kept: messages(KEPT),
+            viewers: Some(broadcast::Sender::new(messages(BEHIND).max(4))),
             snapshot: None,
         };
         Board {
@@ -104,6 +135,7 @@ impl Board {
         let status = self.status.borrow().clone();
         let mut inner = self.lock();
         inner.picture.restart(now());
+        inner.snapshot = None;
         let seq = inner.seq + 1;
         let json = inner.picture.snapshot(seq, now(), &status);
         let id = self.id(seq);
@@ -126,9 +158,19 @@ impl Board {
         self.lock().viewers = None;
     }
 
-    /// The picture as JSON.
+    /// The picture as JSON: of this moment, or of the second before it.
     pub fn snapshot(&self) -> Bytes {
-        self.take_snapshot().0
+        let status = self.status.borrow().clone();
+        let mut inner = self.lock();
+        self.recent(&mut inner, &status).json.clone()
+    }
+
+    /// The page, which `render` makes of the picture as JSON.
+    pub fn page(&self, render: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
+        let status = self.status.borrow().clone();
+        let mut inner = self.lock();
+        let Snapshot { json, page, .. } = self.recent(&mut inner, &status);
+        page.get_or_insert_with(|| render(json)).clone()
     }
 
     /// How many are watching.
@@ -209,25 +251,30 @@ impl Board {
     /// What a viewer is sent who saw `last` last (`<epoch>-<seq>`), or nothing yet.
     pub fn join(self: &Arc<Self>, last: Option<&str>) -> Viewer {
         let mut backlog = VecDeque::from([Bytes::from_static(RETRY)]);
-        let inner = self.lock();
+        let status = self.status.borrow().clone();
+        let mut inner = self.lock();
         // Subscribed under the lock that publishes: nothing falls between the backlog and what follows.
         let live = inner
             .viewers
             .as_ref()
             .map(|viewers| BroadcastStream::new(viewers.subscribe()));
-        let missed = last
-            .and_then(|last| self.seq_of(last))
-            .and_then(|last| inner.after(last));
-        let mut seen = inner.seq;
-        match missed {
+        let last = last.and_then(|last| self.seq_of(last));
+        match last.and_then(|last| inner.after(last)) {
             Some(missed) => backlog.extend(missed),
             None => {
-                drop(inner);
-                let (_, snapshot) = self.take_snapshot();
-                seen = snapshot.seq;
-                backlog.push_back(snapshot.event);
+                // A number that is still to come is of nobody that we know.
+                let missed = last.and_then(|last| inner.seq.checked_sub(last));
+                backlog.extend(missed.map(missed_event));
+                let Snapshot { seq, json, .. } = self.recent(&mut inner, &status);
+                let seq = *seq;
+                // An event in three parts: the large one is everybody's.
+                let head = event_head(None, Some(&self.id(seq)));
+                backlog.extend([head, json.clone(), Bytes::from_static(EVENT_END)]);
+                backlog.extend(inner.after(seq).unwrap_or_default());
             }
         }
+        let seen = inner.seq;
+        drop(inner);
         Viewer {
             board: Arc::clone(self),
             backlog,
@@ -236,25 +283,25 @@ impl Board {
         }
     }
 
-    fn take_snapshot(&self) -> (Bytes, Frame) {
-        let status = self.status.borrow().clone();
-        let mut inner = self.lock();
-        let seq = inner.seq;
-        if let Some(snapshot) = inner
-            .snapshot
-            .as_ref()
-            .filter(|(_, frame)| frame.seq == seq)
-        {
-            return snapshot.clone();
-        }
-        let json = inner.picture.snapshot(seq, now(), &status);
-        let frame = Frame {
-            seq,
-            event: event(None, Some(&self.id(seq)), &json),
-        };
-        let snapshot = (json.into(), frame);
-        inner.snapshot = Some(snapshot.clone());
-        snapshot
+    /// A snapshot that is young enough to go on from.
+    fn recent<'a>(&self, inner: &'a mut Inner, status: &Status) -> &'a mut Snapshot {
+        let known = inner.snapshot.take().filter(|snapshot| {
+            snapshot.taken.elapsed() <= SNAPSHOT
+                && inner.seq - snapshot.seq <= SNAPSHOT_MESSAGES
+                && inner.after(snapshot.seq).is_some()
+        });
+        let snapshot = known.unwrap_or_else(|| {
+            let seq = inner.seq;
+            let json = inner.picture.snapshot(seq, now(), status);
+            Snapshot {
+                seq,
+                taken: Instant::now(),
+                // A vector that has grown holds up to twice as much as is in it.
+                json: json.into_boxed_slice().into(),
+                page: None,
+            }
+        });
+        inner.snapshot.insert(snapshot)
     }
 
     fn id(&self, seq: u64) -> String {
@@ -275,11 +322,10 @@ impl Board {
 impl Inner {
     fn publish(&mut self, seq: u64, event: Bytes) {
         self.seq = seq;
-        self.snapshot = None;
         self.kept_bytes += event.len();
         let frame = Frame { seq, event };
         self.kept.push_back(frame.clone());
-        while self.kept.len() > KEPT || self.kept_bytes > KEPT_BYTES {
+        while self.kept.len() > self.most_kept || self.kept_bytes > KEPT_BYTES {
             let Some(oldest) = self.kept.pop_front() else {
                 break;
             };
@@ -333,15 +379,19 @@ impl Stream for Viewer {
                     return Poll::Ready(Some(Ok(frame.event)));
                 }
                 Some(Err(Lagged(messages))) => {
-                    let missed = format!("{{\"messages\":{messages}}}");
-                    let missed = event(Some("missed"), None, missed.as_bytes());
                     // From the end on, not from the oldest message that is still there.
                     *self = self.board.join(None);
-                    self.backlog[0] = missed;
+                    self.backlog[0] = missed_event(messages);
                 }
             }
         }
     }
+}
+
+/// Tells a viewer how many messages it has not seen before it gets a snapshot.
+fn missed_event(messages: u64) -> Bytes {
+    let json = format!("{{\"messages\":{messages}}}");
+    event(Some("missed"), None, json.as_bytes())
 }
 
 /// The clock of everything above the reducer, which has none: milliseconds since 1970.

@@ -31,6 +31,8 @@ pub struct Crowd {
     first: i64,
     columns: VecDeque<Column>,
     theory: Option<Theory>,
+    /// The devices' own volatilities, by number; not a number where one has none.
+    sigmas: Vec<f64>,
     with_spread: bool,
 }
 
@@ -46,7 +48,7 @@ pub struct Theory {
 #[derive(Debug, Default)]
 struct Column {
     /// By the device's number; `NaN` where it has sent nothing.
-    values: Vec<f32>,
+    values: Vec<f64>,
     records: u32,
     is_dirty: bool,
     summary: Summary,
@@ -65,16 +67,16 @@ pub struct Summary {
     pub inside: Option<[u32; 3]>,
     /// The values below which the shares of the devices lie.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub q: Vec<f32>,
+    pub q: Vec<f64>,
     /// The same of the ways from the anchor.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub r: Vec<f32>,
+    pub r: Vec<f64>,
 }
 
 /// Where a device's way is measured from.
 #[derive(Clone, Copy, Debug)]
 struct Base {
-    value: f32,
+    value: f64,
     column: i64,
 }
 
@@ -87,6 +89,7 @@ impl Crowd {
             first: 0,
             columns: VecDeque::new(),
             theory: None,
+            sigmas: Vec::new(),
             with_spread: false,
         }
     }
@@ -99,9 +102,9 @@ impl Crowd {
         };
         let number = number as usize;
         if column.values.len() <= number {
-            column.values.resize(number + 1, f32::NAN);
+            column.values.resize(number + 1, f64::NAN);
         }
-        column.values[number] = value as f32;
+        column.values[number] = value;
         column.records = column.records.saturating_add(1);
         column.is_dirty = true;
     }
@@ -110,7 +113,7 @@ impl Crowd {
     pub fn forget(&mut self, number: u32) {
         for column in &mut self.columns {
             if let Some(value) = column.values.get_mut(number as usize) {
-                *value = f32::NAN;
+                *value = f64::NAN;
             }
         }
     }
@@ -121,7 +124,7 @@ impl Crowd {
             .zip(&self.columns)
             .filter_map(move |(at, column)| {
                 let value = *column.values.get(number as usize)?;
-                (!value.is_nan()).then_some((at * BUCKETS + BUCKETS - 1, f64::from(value)))
+                (!value.is_nan()).then_some((at * BUCKETS + BUCKETS - 1, value))
             })
     }
 
@@ -140,6 +143,12 @@ impl Crowd {
             });
             self.mark_all();
         }
+    }
+
+    /// What each device is measured by, if it has a volatility of its own: one that is twice as volatile as the
+    /// others is inside as often, by theory. Takes effect as columns change.
+    pub fn set_sigmas(&mut self, sigmas: Vec<f64>) {
+        self.sigmas = sigmas;
     }
 
     /// Whether the spread of the values is wanted, beside the shares within theory.
@@ -239,7 +248,7 @@ impl Crowd {
         begin + (-begin).rem_euclid(pace)
     }
 
-    fn value(&self, at: usize, number: usize) -> Option<f32> {
+    fn value(&self, at: usize, number: usize) -> Option<f64> {
         (at.saturating_sub(CARRIED)..=at).rev().find_map(|at| {
             let value = *self.columns[at].values.get(number)?;
             (!value.is_nan()).then_some(value)
@@ -290,7 +299,9 @@ impl Crowd {
             ways.push(way);
             let elapsed = (here - base.column) as f64 * self.seconds;
             if let Some(theory) = self.theory.filter(|_| elapsed > 0.0) {
-                let sigmas = f64::from(way).abs() / (theory.sigma * elapsed.sqrt());
+                let own = self.sigmas.get(number).filter(|sigma| **sigma > 0.0);
+                let sigma = own.copied().unwrap_or(theory.sigma);
+                let sigmas = way.abs() / (sigma * elapsed.sqrt());
                 inside[0] += u32::from(sigmas <= 1.0);
                 inside[1] += u32::from(sigmas <= 2.0);
                 inside[2] += 1;
@@ -306,31 +317,34 @@ impl Crowd {
         }
     }
 
-    fn spread(&self, mut values: Vec<f32>) -> Vec<f32> {
+    fn spread(&self, mut values: Vec<f64>) -> Vec<f64> {
         if !self.with_spread || values.is_empty() {
             return Vec::new();
         }
-        values.sort_unstable_by(f32::total_cmp);
+        values.sort_unstable_by(f64::total_cmp);
         let last = values.len() - 1;
-        let range = f64::from(values[last]) - f64::from(values[0]);
+        let range = values[last] - values[0];
         // As many digits as a screen can show: the rest would double the message.
         let digits = (4.0 - range.max(1e-30).log10().floor()).clamp(0.0, 12.0);
         let scale = 10_f64.powi(digits as i32);
-        let short = |value: f32| ((f64::from(value) * scale).round() / scale) as f32;
+        let short = |value: f64| {
+            let rounded = (value * scale).round() / scale;
+            if rounded.is_finite() { rounded } else { value }
+        };
         (0..LEVELS)
-            .map(|n| short(values[(last as f32 * level(n)).round() as usize]))
+            .map(|n| short(values[(last as f64 * level(n)).round() as usize]))
             .collect()
     }
 }
 
 /// The share that the bound number `n` stands for.
-fn level(n: usize) -> f32 {
+fn level(n: usize) -> f64 {
     match n {
         0 => 0.0,
         1 => 0.01,
         n if n == LEVELS - 2 => 0.99,
         n if n >= LEVELS - 1 => 1.0,
-        n => (n - 1) as f32 * 0.05,
+        n => (n - 1) as f64 * 0.05,
     }
 }
 
@@ -377,6 +391,32 @@ mod tests {
             (934..=974).contains(&two),
             "{two} of {all} within two sigmas"
         );
+    }
+
+    #[test]
+    fn each_device_is_measured_by_its_own_volatility() {
+        let mut crowd = Crowd::new(GRID);
+        for (number, value) in [(0, 0.5), (1, 50.0), (2, 50.0)] {
+            crowd.take(number, 0, 0.0);
+            crowd.take(number, 4 * BUCKETS, value);
+        }
+        crowd.set_sigma(Some(1.0));
+        crowd.set_sigmas(vec![f64::NAN, 100.0, 1.0]);
+        let last = crowd.changes().pop().expect("a summary");
+        assert_eq!(last.inside, Some([2, 2, 3]));
+    }
+
+    #[test]
+    fn values_keep_their_digits() {
+        let mut crowd = Crowd::new(GRID);
+        crowd.set_spread(true);
+        (0..3).for_each(|n| crowd.take(n, 0, 1_700_000_000.0 + f64::from(n)));
+        let summary = crowd.changes().pop().expect("a summary");
+        assert_eq!(
+            (summary.q[0], summary.q[LEVELS - 1]),
+            (1_700_000_000.0, 1_700_000_002.0)
+        );
+        assert_eq!(crowd.path(1).next(), Some((3, 1_700_000_001.0)));
     }
 
     #[test]

@@ -25,7 +25,7 @@ const FIRST: u64 = 256;
 const LATER: u64 = 64;
 /// A field's name is no longer than this, in bytes.
 const MAX_FIELD: usize = 80;
-/// Texts that name a device where neither `device_id` nor a key does, the first one first.
+/// Texts and whole numbers that name a device where neither `device_id` nor a key does, the first one first.
 const NAMES: &[&str] = &["id", "device", "sensor_id", "sensor", "name", "host"];
 /// Numbers that say when or which, not how much.
 const NOT_MEASURES: &[&str] = &[
@@ -87,6 +87,8 @@ pub enum Bad {
     NoNumber,
     #[serde(rename = "no timestamp")]
     NoTimestamp,
+    #[serde(rename = "time outside the years 1970 to 9999")]
+    TimeRange,
     #[serde(rename = "time far from the others")]
     StrayTime,
 }
@@ -97,6 +99,8 @@ pub struct Decoder {
     /// The field that was asked for.
     wanted: Option<String>,
     field: Option<String>,
+    /// Whether the field is another one than before, since it was last asked.
+    has_changed: bool,
     misses: u32,
     records: u64,
     fields: Vec<String>,
@@ -117,6 +121,11 @@ impl Decoder {
         self.field.as_deref()
     }
 
+    /// Whether what was drawn before was another field: a picture of both would mix two measures.
+    pub fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
+    }
+
     /// The numeric fields that could be drawn, in the order they were found.
     pub fn fields(&self) -> &[String] {
         &self.fields
@@ -131,17 +140,16 @@ impl Decoder {
         let timestamp = record.timestamp.ok_or(Bad::NoTimestamp)?;
         let fields: Fields<'a> = match serde_json::from_str(text) {
             Ok(Json::Object(fields)) => fields,
-            Ok(Json::Number(number)) => Fields {
-                numbers: vec![("value".into(), number)],
-                ..Fields::default()
-            },
+            Ok(Json::Number(number)) => Fields::of(number),
+            Ok(Json::Whole(number)) => Fields::of(number as f64),
             Ok(_) => return Err(Bad::NoNumber),
             Err(_) => return Err(Bad::NotJson),
         };
         self.look_for_fields(&fields.numbers);
         let own_time = fields.event_time.filter(|_| record.appended);
         let own_time = own_time.and_then(|text| EventTime::parse(&text).ok());
-        let time = own_time.map_or(timestamp, EventTime::millis);
+        let time = own_time.map_or_else(|| EventTime::from_millis(timestamp), Ok);
+        let time = time.map_err(|_| Bad::TimeRange)?.millis();
         let device = match (fields.device, record.key, fields.name) {
             (Some(device), _, _) => device,
             (None, Some(key), _) => name_of(key),
@@ -178,9 +186,9 @@ impl Decoder {
         }
     }
 
-    /// The field that was asked for; else a path's position or a reading's magnitude. In a stranger's topic
-    /// the first numeric field of the first record is drawn from then on, so that a line never mixes two
-    /// measures; unless the field has been gone for a while.
+    /// The field that was asked for; else the one that was chosen at the first record and is drawn from then
+    /// on, so that a line never mixes two measures; unless it has been gone for a while. Chosen is a path's
+    /// position, a reading's magnitude, or in a stranger's topic the first numeric field.
     fn choose(&mut self, numbers: &[(Cow<'_, str>, f64)]) -> Option<f64> {
         let find = |wanted: &str| {
             let mut all = numbers.iter();
@@ -190,27 +198,22 @@ impl Decoder {
         if let Some(wanted) = &self.wanted {
             return find(wanted);
         }
-        for known in ["position", "magnitude"] {
-            if let Some(value) = find(known) {
-                return Some(self.draw(known, value));
+        if let Some(field) = self.field.as_deref() {
+            if let Some(value) = find(field) {
+                self.misses = 0;
+                return Some(value);
+            }
+            self.misses += 1;
+            if self.misses <= MISSES {
+                return None;
             }
         }
-        let (name, value) = numbers.first()?;
-        let known = self.field.as_deref().filter(|_| self.misses < MISSES);
-        let Some(known) = known else {
-            self.misses = 0;
-            return Some(self.draw(name, *value));
-        };
-        let found = find(known);
-        self.misses = if found.is_some() { 0 } else { self.misses + 1 };
-        found
-    }
-
-    fn draw(&mut self, field: &str, value: f64) -> f64 {
-        if self.field.as_deref() != Some(field) {
-            self.field = Some(field.to_owned());
-        }
-        value
+        let known = ["position", "magnitude"].map(|known| Some((known, find(known)?)));
+        let first = numbers.first().map(|(name, value)| (name.as_ref(), *value));
+        let (name, value) = known.into_iter().flatten().next().or(first)?;
+        self.misses = 0;
+        self.has_changed = self.field.replace(name.to_owned()).is_some();
+        Some(value)
     }
 }
 
@@ -245,7 +248,28 @@ struct Fields<'a> {
 const MAX_NUMBERS: usize = 32;
 
 impl<'a> Fields<'a> {
+    /// A record that is a number and nothing else.
+    fn of(number: f64) -> Fields<'a> {
+        Fields {
+            numbers: vec![("value".into(), number)],
+            ..Fields::default()
+        }
+    }
+
     fn take(&mut self, name: Cow<'a, str>, value: Json<'a>) {
+        let value = match value {
+            // A number that names something is text: as a measure it would be nonsense, and a float can't
+            // tell large ones apart.
+            Json::Whole(number) if name == "device_id" || NAMES.contains(&name.as_ref()) => {
+                Json::Text(number.to_string().into())
+            }
+            Json::Whole(number) if name == "index" => {
+                self.index = u64::try_from(number).ok();
+                return;
+            }
+            Json::Whole(number) => Json::Number(number as f64),
+            other => other,
+        };
         match (name.as_ref(), value) {
             ("device_id", Json::Text(text)) => self.device = Some(text),
             ("device_id", Json::Number(number)) => self.device = Some(number.to_string().into()),
@@ -291,7 +315,8 @@ impl<'a> Fields<'a> {
             all.find(|(name, _)| name == wanted)
                 .map(|(_, number)| *number)
         };
-        let count = |wanted| number(wanted).unwrap_or(0.0) as u64;
+        // No honest window has a billion steps; more would overflow when they are added up.
+        let count = |wanted| number(wanted).unwrap_or(0.0).clamp(0.0, 1e9) as u64;
         Estimates {
             n: count("n"),
             drift: number("drift"),
@@ -309,6 +334,8 @@ impl<'a> Fields<'a> {
 enum Json<'a> {
     Object(Fields<'a>),
     Number(f64),
+    /// A number that was written without a fraction, exactly.
+    Whole(i128),
     Text(Cow<'a, str>),
     Other,
 }
@@ -337,11 +364,11 @@ impl<'de> Visitor<'de> for AnyJson {
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Json<'de>, E> {
-        Ok(Json::Number(number as f64))
+        Ok(Json::Whole(number.into()))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Json<'de>, E> {
-        Ok(Json::Number(number as f64))
+        Ok(Json::Whole(number.into()))
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Json<'de>, E> {

@@ -12,6 +12,9 @@ use serde::Serialize;
 
 use super::decode::{Estimates, Point};
 use super::series::Series;
+pub use together::{COMPARED, Pool};
+
+mod together;
 
 /// Devices known at a time; records of others are counted only.
 pub const MAX_DEVICES: usize = 5_000;
@@ -52,6 +55,8 @@ pub struct Device {
     pub is_whole: bool,
     /// Whether `value` and `estimates` changed since they were last sent.
     pub is_fresh: bool,
+    /// Whether its clock seems to be ahead of the others'.
+    is_ahead: bool,
     activity: f64,
 }
 
@@ -73,24 +78,10 @@ pub struct Devices {
     pub gone: Vec<u32>,
     /// Whether there are too many to draw each of them.
     pub is_crowd: bool,
-    /// Devices that somebody asks for, and until when; the first one goes first.
-    wanted: VecDeque<(u32, i64)>,
-}
-
-/// What the devices' estimates say together. Counts of transitions are sums over the devices.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Pool {
-    pub devices: usize,
-    /// The mean, and the root of the mean square.
-    pub drift: f64,
-    pub volatility: f64,
-    /// Device-seconds that the estimates cover, and the steps in them.
-    pub seconds: f64,
-    pub n: u64,
-    pub up_up: u64,
-    pub up_down: u64,
-    pub down_up: u64,
-    pub down_down: u64,
+    /// Devices whose clocks seem to be ahead.
+    pub ahead: usize,
+    /// Devices that somebody asks for, and until when.
+    wanted: Vec<(u32, i64)>,
 }
 
 /// A device as the answer to a search.
@@ -172,7 +163,8 @@ impl Devices {
         Some(number)
     }
 
-    /// Keeps a device in colour for a while. Returns whether there is such a device.
+    /// Keeps a device in colour for a while. Returns whether it does: there may be no such device, or as many
+    /// are asked for as there is room for. Those who came first keep what they look at.
     pub fn want(&mut self, id: &str, now: i64) -> bool {
         let Some(number) = self.numbers.get(id).copied() else {
             return false;
@@ -181,9 +173,9 @@ impl Devices {
             Some((_, until)) => *until = now + WANTED,
             None => {
                 if self.wanted.len() == MAX_WANTED {
-                    self.wanted.pop_front();
+                    return false;
                 }
-                self.wanted.push_back((number, now + WANTED));
+                self.wanted.push((number, now + WANTED));
                 self.choose();
             }
         }
@@ -204,31 +196,6 @@ impl Devices {
             value: device.value,
         });
         (found.len(), first.collect())
-    }
-
-    /// What the estimates say together; `None` where there are none.
-    pub fn pool(&self) -> Option<Pool> {
-        let mut pool = Pool::default();
-        let (mut drifts, mut squares) = (0.0, 0.0);
-        for estimates in self.slots.iter().flatten().filter_map(|d| d.estimates) {
-            let (Some(drift), Some(volatility)) = (estimates.drift, estimates.volatility) else {
-                continue;
-            };
-            pool.devices += 1;
-            drifts += drift;
-            squares += volatility * volatility;
-            pool.seconds += estimates.seconds.unwrap_or(0.0);
-            pool.n += estimates.n;
-            pool.up_up += estimates.up_up;
-            pool.up_down += estimates.up_down;
-            pool.down_up += estimates.down_up;
-            pool.down_down += estimates.down_down;
-        }
-        let devices = pool.devices as f64;
-        pool.drift = drifts / devices;
-        pool.volatility = (squares / devices).sqrt();
-        let is_sound = pool.devices > 0 && pool.volatility.is_finite() && pool.drift.is_finite();
-        is_sound.then_some(pool)
     }
 
     fn add(&mut self, id: &str) -> Option<u32> {
@@ -256,6 +223,7 @@ impl Devices {
             changed: Vec::new(),
             is_whole: true,
             is_fresh: true,
+            is_ahead: false,
             activity: 0.0,
         });
         self.numbers.insert(id, number);
@@ -281,7 +249,9 @@ impl Devices {
         self.forget(|device| {
             is_silent(device) && device.newest.0.abs_diff(head) > window.unsigned_abs()
         });
-        self.wanted.retain(|(_, until)| *until > now);
+        // None is wanted for longer, unless the clock was set back.
+        self.wanted
+            .retain(|(_, until)| (now + 1..=now + WANTED).contains(until));
         self.choose();
         self.slots
             .iter_mut()

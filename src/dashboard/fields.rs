@@ -11,13 +11,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::board::Board;
+use super::board::{Board, Showing};
 use crate::kafka::tail::{Event, Tail, TailSettings};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
-/// Messages to the browsers are this far apart.
-const TICK: Duration = Duration::from_millis(100);
 /// Further fields that are shown at a time.
 const MAX_FIELDS: usize = 6;
 /// A picture of a further field ends when nobody has watched it for so long.
@@ -35,6 +33,8 @@ pub struct Fields {
 #[derive(Clone, Debug)]
 pub struct Source {
     pub tail: TailSettings,
+    /// Messages to the browsers are this far apart.
+    pub refresh: Duration,
     pub shutdown: Shutdown,
 }
 
@@ -56,9 +56,23 @@ impl Source {
             status,
             end,
         } = Tail::start(self.tail.clone(), self.shutdown.clone())?;
-        let topic = self.tail.topic.clone();
-        let board = Arc::new(Board::new(topic, kafka, window, field, status));
-        Ok((board, Feed { events, end }))
+        let showing = Showing {
+            topic: self.tail.topic.clone(),
+            kafka,
+            window,
+            field,
+            refresh: self.refresh,
+        };
+        let board = Arc::new(Board::new(showing, status));
+        let refresh = self.refresh;
+        Ok((
+            board,
+            Feed {
+                events,
+                end,
+                refresh,
+            },
+        ))
     }
 }
 
@@ -113,6 +127,7 @@ impl Fields {
 pub struct Feed {
     pub events: mpsc::Receiver<Event>,
     pub end: oneshot::Receiver<anyhow::Result<()>>,
+    refresh: Duration,
 }
 
 impl Feed {
@@ -125,7 +140,7 @@ impl Feed {
         shutdown: &Shutdown,
         metrics: Option<&Metrics>,
     ) -> Option<Result<anyhow::Result<()>, oneshot::error::RecvError>> {
-        let mut ticks = interval(TICK);
+        let mut ticks = interval(self.refresh);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watched = Instant::now();
         let stop = shutdown.requested();

@@ -10,6 +10,11 @@ const SPAN: i64 = 10_000;
 const SAMPLES: usize = 128;
 /// Pauses between arrivals that are remembered.
 const GAPS: usize = 15;
+/// A shorter pause is one within a burst, not one between two of them: a topic that sends a thousand records
+/// every ten seconds is not silent after one.
+const PAUSE: i64 = 500;
+/// Silence is never usual for longer than this.
+const MOST_PATIENT: i64 = 600_000;
 
 /// Records a second, and their latency from event time to frame.
 #[derive(Debug)]
@@ -78,7 +83,7 @@ impl Meters {
 
     /// Closes a tick: its records leave for the clients now.
     pub fn tick(&mut self, now: i64) {
-        self.since.get_or_insert(now);
+        self.since = Some(self.since.unwrap_or(now).min(now));
         let mut tick = std::mem::take(&mut self.pending);
         self.stride = 1;
         tick.at = now;
@@ -89,7 +94,9 @@ impl Meters {
         if tick.records > 0 {
             self.ticks.push_back(tick);
         }
-        while self.ticks.front().is_some_and(|tick| tick.at <= now - SPAN) {
+        // Those ahead of now are of before the clock was set back, and would block the others for as long.
+        let is_over = |tick: &Tick| tick.at <= now - SPAN || tick.at > now;
+        while self.ticks.front().is_some_and(is_over) {
             self.ticks.pop_front();
         }
     }
@@ -135,7 +142,7 @@ impl Silence {
     /// Something arrived.
     pub fn arrival(&mut self, now: i64) {
         let gap = now - self.last.replace(now).unwrap_or(now);
-        if gap > 0 {
+        if gap >= PAUSE {
             self.gaps.push_back(gap);
         }
         if self.gaps.len() > GAPS {
@@ -153,7 +160,7 @@ impl Silence {
         let mut gaps: Vec<i64> = self.gaps.iter().copied().collect();
         gaps.sort_unstable();
         let usual = gaps.get(gaps.len() / 2).copied().unwrap_or(0);
-        (3 * usual).clamp(3_000, 60_000)
+        (3 * usual).clamp(3_000, MOST_PATIENT)
     }
 }
 
@@ -210,5 +217,28 @@ mod tests {
         (0..10).for_each(|n| silence.arrival(n * 5_000));
         assert_eq!(silence.patience(), 15_000);
         assert_eq!(silence.since(), Some(45_000));
+        silence.arrival(10_000_000);
+        (0..20).for_each(|n| silence.arrival(10_000_000 + n * 1_000_000));
+        assert_eq!(silence.patience(), MOST_PATIENT);
+    }
+
+    #[test]
+    fn pauses_within_a_burst_say_nothing_about_the_next_one() {
+        let mut silence = Silence::default();
+        for burst in 0..5 {
+            (0..100).for_each(|n| silence.arrival(burst * 20_000 + n));
+        }
+        assert_eq!(silence.patience(), 3 * (20_000 - 99));
+    }
+
+    #[test]
+    fn clock_that_is_set_back_leaves_no_tick_in_the_future() {
+        let mut meters = Meters::default();
+        meters.count(Some(3_600_000));
+        meters.tick(3_600_000);
+        meters.count(Some(0));
+        meters.tick(10);
+        meters.tick(20_000);
+        assert_eq!((meters.rate(20_000), meters.latency()), (0.0, None));
     }
 }

@@ -8,9 +8,9 @@
 //! |---|---|
 //! | `/` | the page, with the picture of the moment in it; `?field=` draws another numeric field |
 //! | `/api/stream` | Server-Sent Events: a snapshot, then a message a tick; goes on after `Last-Event-ID` or `?since=` |
-//! | `/api/snapshot` | the picture as JSON; its shape is in `wire.rs` |
+//! | `/api/snapshot` | the picture as JSON, of a second ago at most; its shape is in `wire.rs` |
 //! | `/api/devices?search=` | devices by a part of their names: `{"all": 12, "devices": [{"id", "time", "value"}]}` |
-//! | `/api/want?id=` | keeps a device in colour for half a minute, however many there are: `true` or `false` |
+//! | `/api/want?id=` | keeps a device in colour for half a minute, however many there are: `true`, or `false` where there is no such device or 16 are asked for already |
 //! | `/api/time` | the server's clock, in milliseconds since 1970 |
 //! | `/metrics` | the numbers of the server for Prometheus |
 //! | `/healthz`, `/readyz` | whether it runs, and whether the first picture is there |
@@ -74,6 +74,10 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", env = "FIREWORKS_WINDOW", default_value = "5m", value_parser = humantime::parse_duration)]
     pub window: Duration,
 
+    /// How often the page is told what is new, from 50ms to 1s
+    #[arg(long, value_name = "DURATION", env = "FIREWORKS_REFRESH", default_value = "100ms", value_parser = humantime::parse_duration)]
+    pub refresh: Duration,
+
     /// A name, beside localhost and addresses, under which browsers may ask for the page; may be repeated
     #[arg(
         long,
@@ -124,6 +128,12 @@ impl Args {
                 humantime::format_duration(self.window)
             );
         }
+        if !(Duration::from_millis(50)..=Duration::from_secs(1)).contains(&self.refresh) {
+            bail!(
+                "invalid --refresh: {} is not between 50ms and 1s",
+                humantime::format_duration(self.refresh)
+            );
+        }
         let is_odd = |c: char| !c.is_ascii_alphanumeric() && !"._~-".contains(c);
         if self
             .token
@@ -142,6 +152,7 @@ impl Args {
             topic: self.topic.clone(),
             listen: self.listen.clone(),
             window: self.window,
+            refresh: self.refresh,
             hosts: self.allow_host.clone(),
             kafka: self.kafka.settings()?,
         })
@@ -155,6 +166,8 @@ pub struct Settings {
     /// HOST:PORT; port 0 takes a free one.
     pub listen: String,
     pub window: Duration,
+    /// How far messages to the browsers are apart.
+    pub refresh: Duration,
     /// Names under which browsers may ask for it, beside localhost and addresses.
     pub hosts: Vec<String>,
     /// What has to be shown before anything is answered.
@@ -220,6 +233,7 @@ impl Dashboard {
         let Settings {
             topic,
             window,
+            refresh,
             hosts,
             token,
             kafka,
@@ -231,6 +245,7 @@ impl Dashboard {
                 topic,
                 window,
             },
+            refresh,
             shutdown: shutdown.clone(),
         };
         let (board, mut feed) = source.board(None)?;

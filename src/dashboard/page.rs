@@ -1,9 +1,10 @@
 //! The page, with the picture of this moment in it: history is there before any script asks for it.
 
 use askama::Template;
+use bytes::Bytes;
 use warp::Reply;
 use warp::http::StatusCode;
-use warp::http::header::CACHE_CONTROL;
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
 use super::assets;
 use super::board::Board;
@@ -18,26 +19,34 @@ struct Page<'a> {
     snapshot: &'a str,
 }
 
+/// The page of a second ago at most: its script goes on from there.
 pub fn reply(board: &Board) -> impl Reply + use<> {
-    let snapshot = inert(&board.snapshot());
+    let html = board.page(|json| render(board.topic(), json));
+    let status = match html.is_empty() {
+        true => StatusCode::INTERNAL_SERVER_ERROR,
+        false => StatusCode::OK,
+    };
+    let html = warp::http::Response::new(html);
+    let html = warp::reply::with_header(html, CONTENT_TYPE, "text/html; charset=utf-8");
+    let html = warp::reply::with_header(html, CACHE_CONTROL, "no-store");
+    warp::reply::with_status(html, status)
+}
+
+/// Nothing where the template fails.
+fn render(topic: &str, json: &[u8]) -> Bytes {
     let page = Page {
         version: &assets::VERSION,
-        topic: board.topic(),
+        topic,
         modules: assets::modules().collect(),
-        snapshot: &snapshot,
+        snapshot: &inert(json),
     };
-    let (status, html) = match page.render() {
-        Ok(html) => (StatusCode::OK, html),
-        Err(error) => {
-            tracing::error!(%error, "failed to render the page");
-            (StatusCode::INTERNAL_SERVER_ERROR, String::new())
-        }
-    };
-    warp::reply::with_header(
-        warp::reply::with_status(warp::reply::html(html), status),
-        CACHE_CONTROL,
-        "no-store",
-    )
+    let html = page
+        .render()
+        .map(|html| html.into_bytes().into_boxed_slice());
+    html.map(Bytes::from).unwrap_or_else(|error| {
+        tracing::error!(%error, "failed to render the page");
+        Bytes::new()
+    })
 }
 
 /// JSON as it may stand inside a script element: a `<` occurs in its strings only, and has an escape.

@@ -3,7 +3,7 @@
 //! Everything the page shows is kept here and nowhere else. Pure: it has no clock, thread or connection;
 //! the time and the state of the tail are arguments.
 
-use super::axis::{Axis, Place};
+use super::axis::{Axis, Place, Sender};
 use super::bad::BadRecords;
 use super::crowd::{BUCKETS, Crowd, Summary};
 use super::decode::{Bad, Decoder, Point};
@@ -56,6 +56,10 @@ pub struct Picture {
     others: u64,
     first_point: Option<i64>,
     ranked: i64,
+    /// When it was last told something: what tells a clock that was set back.
+    clock: i64,
+    /// Whether the next message is the whole picture: it is of another field than the last one.
+    is_new: bool,
     sent: Option<Sent>,
 }
 
@@ -90,6 +94,8 @@ impl Picture {
             others: 0,
             first_point: None,
             ranked: 0,
+            clock: now,
+            is_new: false,
             sent: None,
         }
     }
@@ -101,6 +107,9 @@ impl Picture {
             self.records += 1;
             match self.decoder.decode(&record) {
                 Ok(point) => {
+                    if self.decoder.take_change() {
+                        self.clear();
+                    }
                     self.measure(&record, Some(point.time));
                     self.place(&point, &record, now);
                 }
@@ -131,7 +140,7 @@ impl Picture {
     }
 
     fn place(&mut self, point: &Point<'_>, record: &Record<'_>, now: i64) {
-        match self.axis.place(point.time, now) {
+        match self.axis.place(point.time, self.sender(point), now) {
             Place::Inside => self.draw(point, now),
             Place::Stray => {
                 if self.strays.len() == STRAYS {
@@ -145,23 +154,50 @@ impl Picture {
             }
             Place::Moved => {
                 self.draw_strays(now);
-                self.draw(point, now);
+                // It may be the mad one among those that have moved the axis.
+                self.place_again(point, now);
             }
+        }
+    }
+
+    fn sender(&self, point: &Point<'_>) -> Sender {
+        match self.devices.pace(&point.device) {
+            Some((number, is_ahead)) => Sender {
+                number: Some(number),
+                is_ahead,
+            },
+            None => Sender::default(),
         }
     }
 
     fn draw_strays(&mut self, now: i64) {
         for point in std::mem::take(&mut self.strays) {
-            match self.axis.place(point.time, now) {
-                Place::Inside => self.draw(&point, now),
-                Place::Stray | Place::Moved => self.bad.count(Bad::StrayTime),
-            }
+            self.place_again(&point, now);
         }
+    }
+
+    fn place_again(&mut self, point: &Point<'_>, now: i64) {
+        match self.axis.place(point.time, self.sender(point), now) {
+            Place::Inside => self.draw(point, now),
+            Place::Stray | Place::Moved => self.bad.count(Bad::StrayTime),
+        }
+    }
+
+    /// Lets go of what was drawn: it was of another field.
+    fn clear(&mut self) {
+        self.devices = Devices::default();
+        self.crowd = Crowd::new(self.grid);
+        self.pool = None;
+        self.strays.clear();
+        self.axis.settle(0, None);
+        self.is_new = true;
     }
 
     fn draw(&mut self, point: &Point<'_>, now: i64) {
         self.first_point.get_or_insert(now);
         match self.devices.take(point, self.grid) {
+            // What lies ahead of the axis would push the columns out that are looked at.
+            Some(_) if self.axis.head().is_some_and(|head| point.time > head) => {}
             Some(number) => {
                 let bucket = self.grid.bucket_of(point.time);
                 self.crowd.take(number, bucket, point.value);
@@ -172,10 +208,11 @@ impl Picture {
 
     /// The message of a tick; `None` where there is nothing to say.
     pub fn message(&mut self, seq: u64, now: i64, status: &Status) -> Option<Vec<u8>> {
+        self.notice_clock(now);
         for meters in [&mut self.meters, &mut self.to_broker, &mut self.to_server] {
             meters.tick(now);
         }
-        self.tend(now);
+        self.tend(now, status.phase == Phase::Live);
         let sent = Sent {
             at: now,
             phase: status.phase.clone(),
@@ -190,6 +227,9 @@ impl Picture {
         }
         let bad_changed = self.sent.as_ref().is_none_or(|last| last.bad != sent.bad);
         self.sent = Some(sent);
+        if std::mem::take(&mut self.is_new) {
+            return Some(self.snapshot(seq, now, status));
+        }
         let mut points = Points::default();
         let mut whole = Vec::new();
         for (i, device) in self.devices.drawn_mut() {
@@ -225,7 +265,7 @@ impl Picture {
             points,
             latest,
             columns,
-            pool: self.pool.filter(|_| pool_changed),
+            pool: pool_changed.then_some(self.pool),
             top: top_changed.then(|| self.devices.top()),
             bad: bad_changed.then_some(&self.bad),
         }))
@@ -261,7 +301,7 @@ impl Picture {
                 .filter_map(|i| Some(latest(*i, self.devices.get(*i)?)))
                 .collect(),
             columns: self.crowd.summaries().map(Summary::clone).collect(),
-            pool: self.pool,
+            pool: Some(self.pool),
             top: Some(top),
             bad: Some(&self.bad),
         })
@@ -286,8 +326,23 @@ impl Picture {
             .collect()
     }
 
+    /// A clock that was set back would leave rates, heartbeats and choices waiting for as long.
+    fn notice_clock(&mut self, now: i64) {
+        if now < self.clock - HEARTBEAT {
+            self.ranked = 0;
+            self.sent = None;
+            self.meters = Meters::default();
+            self.to_broker = Meters::of_spans();
+            self.to_server = Meters::default();
+            self.silence = Silence::default();
+            self.first_point = self.first_point.map(|first| first.min(now));
+            self.axis.set_back(now);
+        }
+        self.clock = now;
+    }
+
     /// What time itself changes.
-    fn tend(&mut self, now: i64) {
+    fn tend(&mut self, now: i64, is_live: bool) {
         if self.axis.is_abandoned(now) {
             self.axis.move_to_strays(now);
             self.draw_strays(now);
@@ -298,6 +353,10 @@ impl Picture {
         if let Some(head) = self.axis.head().filter(|_| now - self.ranked >= RANK) {
             self.ranked = now;
             self.devices.rank(head, self.grid.window, now);
+            let (devices, newest) = self.devices.compare(self.axis.tolerance());
+            // While history loads, partitions are ahead of each other, not clocks.
+            let is_told = is_live && self.devices.ahead > 0;
+            self.axis.settle(devices, newest.filter(|_| is_told));
             self.survey();
         }
         self.fill_entered();
@@ -311,6 +370,7 @@ impl Picture {
         let pool = self.devices.pool();
         self.pool_changed |= pool != self.pool;
         self.pool = pool;
+        self.crowd.set_sigmas(self.devices.volatilities());
         let sigma = pool.map(|pool| pool.volatility);
         self.crowd.set_sigma(sigma.filter(|sigma| *sigma > 0.0));
         self.crowd.set_spread(self.devices.is_crowd);
@@ -395,6 +455,7 @@ impl Picture {
             devices: self.devices.len(),
             crowd: self.devices.is_crowd,
             theory: self.crowd.theory(),
+            ahead: self.devices.ahead,
             others: self.others,
             bad: self.bad.total,
             skipped: status.skipped,

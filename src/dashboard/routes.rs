@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use warp::http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, LOCATION,
-    SET_COOKIE,
+    CACHE_CONTROL, CONTENT_TYPE, ETAG, HOST, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH,
+    LOCATION, SET_COOKIE,
 };
 use warp::http::{Response, StatusCode};
 use warp::path::FullPath;
 use warp::reject::{MethodNotAllowed, Reject};
 use warp::{Filter, Rejection, Reply};
 
-use super::access::{Access, COOKIE_NAME, Refusal};
+use super::access::{self, Access, Refusal};
 use super::board::Board;
 use super::fields::{Fields, NoField};
 use super::{assets, page};
@@ -59,9 +59,25 @@ pub fn routes(
         }
     });
     let with_board = with_board.untuple_one();
+    let own = access.clone();
     let page = warp::path::end()
+        .and(raw_query())
+        .and(warp::header::optional::<String>(HOST.as_str()))
         .and(with_board.clone())
-        .map(|query: Query, board: Arc<Board>| page_or_redirect(query, &board));
+        .map(
+            move |raw: String, host: Option<String>, query: Query, board: Arc<Board>| match query
+                .token
+            {
+                None => Box::new(page::reply(&board)) as Box<dyn Reply>,
+                Some(token) => {
+                    let token = own
+                        .token
+                        .as_deref()
+                        .filter(|own| access::is_same(&token, own));
+                    Box::new(redirect(&raw, token, host.as_deref().unwrap_or_default()))
+                }
+            },
+        );
     let stream = warp::path!("api" / "stream")
         .and(warp::header::optional::<String>("last-event-id"))
         .and(with_board.clone())
@@ -126,18 +142,23 @@ pub fn routes(
 fn guard(
     access: Access,
 ) -> impl Filter<Extract = (), Error = Rejection> + Clone + Send + Sync + 'static {
-    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::get()
         .or(warp::head())
         .unify()
         .and(warp::path::full())
-        .and(query)
+        .and(raw_query())
         .and(warp::header::headers_cloned())
         .and_then(move |path: FullPath, query: String, headers: HeaderMap| {
             let checked = access.check(path.as_str(), &query, &headers);
             async move { checked.map_err(warp::reject::custom) }
         })
         .untuple_one()
+}
+
+/// What stands behind the question mark, as it came.
+fn raw_query()
+-> impl Filter<Extract = (String,), Error = Infallible> + Clone + Send + Sync + 'static {
+    warp::query::raw().or(warp::any().map(String::new)).unify()
 }
 
 impl Reject for Refusal {}
@@ -154,22 +175,32 @@ struct Query {
     token: Option<String>,
 }
 
-/// The page; or, where the address holds the token, a cookie instead and an address without it.
-fn page_or_redirect(query: Query, board: &Board) -> Box<dyn Reply> {
-    let Some(token) = query.token else {
-        return Box::new(page::reply(board));
+/// The same address without the token in it; and the token, where it is ours, as a cookie instead.
+fn redirect(query: &str, token: Option<&str>, host: &str) -> Response<Bytes> {
+    let others: Vec<&str> = query
+        .split('&')
+        .filter(|pair| !pair.starts_with("token="))
+        .collect();
+    let address = match others.is_empty() {
+        true => "/".to_owned(),
+        false => format!("/?{}", others.join("&")),
     };
-    let cookie = format!("{COOKIE_NAME}={token}; Path=/; HttpOnly; SameSite=Lax");
-    let redirect = Response::builder()
+    let mut response = Response::builder()
         .status(StatusCode::SEE_OTHER)
-        .header(LOCATION, "/")
-        .header(SET_COOKIE, cookie)
-        .header(CACHE_CONTROL, "no-store")
-        .body(Bytes::new());
-    match redirect {
-        Ok(redirect) => Box::new(redirect),
-        Err(_) => Box::new(StatusCode::BAD_REQUEST),
+        .header(LOCATION, address)
+        .header(CACHE_CONTROL, "no-store");
+    if let Some(token) = token {
+        let name = access::cookie_name(host);
+        response = response.header(
+            SET_COOKIE,
+            format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax"),
+        );
     }
+    response.body(Bytes::new()).unwrap_or_else(|_| {
+        let mut bad = Response::new(Bytes::from_static(b"bad request\n"));
+        *bad.status_mut() = StatusCode::BAD_REQUEST;
+        bad
+    })
 }
 
 /// A reply that holds for this moment only.

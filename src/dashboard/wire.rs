@@ -33,9 +33,9 @@ pub struct Message<'a> {
     /// What has changed of all devices together, in columns of event time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<Summary>,
-    /// What the devices' estimates say together.
+    /// What the devices' estimates say together; `null` once they say nothing any more.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pool: Option<Pool>,
+    pub pool: Option<Option<Pool>>,
     /// Which device has which colour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top: Option<&'a [Option<u32>]>,
@@ -86,6 +86,8 @@ pub struct Now<'a> {
     /// The fan that a driftless walk stays in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub theory: Option<Theory>,
+    /// Devices whose clocks seem to be ahead of the others'.
+    pub ahead: usize,
     /// Records of devices that there was no room for.
     pub others: u64,
     pub bad: u64,
@@ -176,18 +178,20 @@ pub fn json(message: &Message<'_>) -> Vec<u8> {
 
 /// A Server-Sent Event by hand: `warp::sse` would encode it again for every client.
 pub fn event(name: Option<&str>, id: Option<&str>, json: &[u8]) -> Bytes {
-    let mut text = Vec::with_capacity(json.len() + 64);
-    if let Some(name) = name {
-        text.extend_from_slice(format!("event: {name}\n").as_bytes());
-    }
-    if let Some(id) = id {
-        text.extend_from_slice(format!("id: {id}\n").as_bytes());
-    }
-    text.extend_from_slice(b"data: ");
-    text.extend_from_slice(json);
-    text.extend_from_slice(b"\n\n");
-    text.into()
+    [&event_head(name, id), json, EVENT_END].concat().into()
 }
+
+/// What stands before an event's JSON.
+pub fn event_head(name: Option<&str>, id: Option<&str>) -> Bytes {
+    let name = name.map(|name| format!("event: {name}\n"));
+    let id = id.map(|id| format!("id: {id}\n"));
+    let head = [name.as_deref(), id.as_deref(), Some("data: ")];
+    let head: String = head.into_iter().flatten().collect();
+    head.into()
+}
+
+/// What stands behind it.
+pub const EVENT_END: &[u8] = b"\n\n";
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,9 @@ const ARGUMENTS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync", "--lang=en-US",
 ];
-const { chromium } = createRequire(`${process.env.PLAYWRIGHT_CORE ?? process.cwd()}/`)("playwright-core");
+const require = createRequire(`${process.env.PLAYWRIGHT_CORE ?? process.cwd()}/`);
+const { chromium } = require("playwright-core");
+const axe = require("axe-core").source;
 
 const running = new Set();
 
@@ -129,6 +131,62 @@ const checks = {
     check((await page.evaluate(() => globalThis.fireworks.model.times.length)) >= before, "history is missing");
   },
 
+  async "a server that is restarted in a pause is said to be away, and resuming fills the gap"() {
+    await page.locator("#pause").click();
+    await untilState(page, "Paused");
+    const shown = await page.evaluate(() => globalThis.fireworks.model.now.records);
+    await end(dashboard);
+    await untilState(page, "Paused · Reconnecting");
+    dashboard = startDashboard();
+    await untilState(page, "Paused");
+    check((await page.evaluate(() => globalThis.fireworks.model.now.records)) === shown, "the picture changed in a pause");
+    await page.locator("#pause").click();
+    await untilState(page, "Live");
+    const gap = await page.evaluate(() => {
+      const { times } = globalThis.fireworks.model;
+      return Math.max(...times.slice(1).map((time, n) => time - times[n]));
+    });
+    check(gap < 1.9, `there is a gap of ${gap} s in the picture`);
+  },
+
+  async "a source that stops is told apart from a Kafka that does, and both come back"() {
+    source.kill("SIGSTOP");
+    await untilState(page, "Stale");
+    await until(page, "what to do", () => document.getElementById("help").textContent.includes("producer"));
+    source.kill("SIGCONT");
+    await untilState(page, "Live");
+    const before = await page.evaluate(() => [globalThis.fireworks.model.about.epoch, globalThis.fireworks.model.now.records]);
+    broker.kill("SIGSTOP");
+    await untilState(page, "No Kafka");
+    await until(page, "what to do", () => document.getElementById("help").textContent.includes("--bootstrap-servers"));
+    broker.kill("SIGCONT");
+    await untilState(page, "Live");
+    await until(page, "what comes after it", (records) => globalThis.fireworks.model.now.records > records, before[1]);
+    check((await page.evaluate(() => globalThis.fireworks.model.about.epoch)) === before[0], "it is another picture");
+  },
+
+  async "a history that loads says how far it is"() {
+    const context = await page.context().browser().newContext();
+    await context.addInitScript(() => delete globalThis.SharedWorker);
+    // The page as it is for a moment, and longer where there is much to read; the stream keeps silent.
+    await context.route("**/api/stream*", () => {});
+    await context.route(`http://localhost:${pagePort}/`, async (route) => {
+      const response = await route.fetch();
+      const body = (await response.text()).replace(/<script type="application\/json" id="snapshot">(.*?)<\/script>/s, (_, text) => {
+        const snapshot = JSON.parse(text);
+        Object.assign(snapshot, { series: [], columns: [], top: [], latest: [] });
+        snapshot.now.state = { kind: "loading", done: 1, total: 4 };
+        return `<script type="application/json" id="snapshot">${JSON.stringify(snapshot)}</script>`;
+      });
+      await route.fulfill({ response, body });
+    });
+    const other = await context.newPage();
+    await other.goto(`http://localhost:${pagePort}/`);
+    await untilState(other, "Loading history");
+    await until(other, "how far it is", () => document.getElementById("detail").textContent === "25 %" && document.getElementById("empty-text").textContent === "25 %");
+    await context.close();
+  },
+
   async "thousands of devices become a crowd, in which one can be found and pinned"() {
     await end(source, "SIGTERM");
     const ids = Array.from({ length: 4990 }, (_, n) => `device-${n}`);
@@ -140,6 +198,18 @@ const checks = {
     await until(page, "the pinned device in the list", () => [...document.querySelectorAll('#legend .pin[aria-pressed="true"]')].length === 1);
     await until(page, "its line", () => globalThis.fireworks.chart.lines.some(({ device }, n) => device.id === "device-4321" && globalThis.fireworks.chart.plot.series[n + 1].show));
     await page.locator("#search").fill("");
+    await page.evaluate(axe);
+    const found = await page.evaluate(async () => {
+      const { violations } = await globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] });
+      return violations.map(({ id, nodes }) => `${id}: ${nodes[0].target} ${nodes[0].failureSummary}`);
+    });
+    check(found.length === 0, found.join("\n    "));
+    await page.locator("#save").click();
+    await page.locator("#table-open").click();
+    const heads = await page.locator("#values thead th").allTextContents();
+    check(heads.join().startsWith("time,1 %,25 %,median,75 %,99 %"), `the table has ${heads.slice(0, 8)}`);
+    check(heads.includes("device-4321"), "the pinned device isn't in the table");
+    await page.keyboard.press("Escape");
   },
 
   async "a broker that is gone is said to be, and the page goes on with the next one"() {
@@ -178,8 +248,8 @@ try {
       console.log(`ok    ${name}`);
     } catch (error) {
       failed = true;
+      console.log(`FAIL  ${name}\n    ${[error.message, ...errors].join("\n    ")}`);
       errors.length = 0;
-      console.log(`FAIL  ${name}\n    ${error.message}`);
     }
   }
 } finally {

@@ -61,6 +61,29 @@ const pixels = () => {
 };
 
 const state = (page) => page.locator("#state").textContent();
+/** The address is written a moment after the choice. */
+const untilHash = (page, text) =>
+  until(page, `an address with “${text}”`, (wanted) => (wanted === "" ? location.hash === "" : location.hash.includes(wanted)), text);
+/** Where the picture is; a chart that is just being made anew is nowhere for a moment. */
+async function pictureBox(page) {
+  const began = Date.now();
+  for (;;) {
+    const box = await page.locator("#chart .u-over").boundingBox();
+    if (box) return box;
+    check(Date.now() - began < DEADLINE_MS, "there is no picture");
+  }
+}
+/** Streams that the server has open, by its own metrics. */
+const untilStreams = (page, count) =>
+  until(
+    page,
+    `${count} open streams`,
+    async (wanted) => {
+      const text = await (await fetch("/metrics")).text();
+      return Number(/^fireworks_dashboard_viewers (\d+)/m.exec(text)?.[1]) === wanted;
+    },
+    count,
+  );
 const columns = (page) => page.evaluate(() => globalThis.fireworks.model.times.length);
 
 function check(holds, what) {
@@ -133,12 +156,12 @@ const checks = {
     check(starts.length > 0 && starts.every((value) => Math.abs(value) < 3), `paths begin at ${starts} where the fan does`);
     await page.locator("#modes [data-mode=position]").click();
     check(!(await page.evaluate(() => globalThis.fireworks.chart.hasFan)), "the values as they are have a fan");
-    check((await page.evaluate(() => location.hash)).includes("mode=position"), "the address doesn't say so");
+    await untilHash(page, "mode=position");
     await page.locator("#modes [data-mode=fan]").click();
   },
 
   async "zooming pauses, panning stays in the window, and live goes on without a gap"(page) {
-    const box = await page.locator("#chart .u-over").boundingBox();
+    const box = await pictureBox(page);
     await page.mouse.move(box.x + box.width * 0.3, box.y + 100);
     await page.mouse.down();
     await page.mouse.move(box.x + box.width * 0.6, box.y + 120, { steps: 4 });
@@ -146,14 +169,54 @@ const checks = {
     await until(page, "the state Paused", () => document.getElementById("state").textContent === "Paused");
     const zoomed = await page.evaluate(() => globalThis.fireworks.choice.range);
     check(zoomed.max - zoomed.min < 120, `it shows ${zoomed.max - zoomed.min} s after a zoom`);
-    check((await page.evaluate(() => location.hash)).includes("from="), "the address doesn't say where it looks");
+    await untilHash(page, "from=");
     await page.evaluate(() => document.activeElement?.blur());
     for (let n = 0; n < 30; n++) await page.keyboard.press("ArrowLeft");
     const panned = await page.evaluate(() => [globalThis.fireworks.choice.range, globalThis.fireworks.model.now.head, globalThis.fireworks.model.about.window_ms]);
     check(panned[0].min * 1000 > panned[1] - panned[2] * 1.2, "it was panned out of the window");
     await page.keyboard.press("Escape");
     await until(page, "the state Live", () => document.getElementById("state").textContent === "Live");
-    check((await page.evaluate(() => location.hash)) === "", "the address still says that it looks at the past");
+    await untilHash(page, "");
+  },
+
+  async "the cursor stands at the same time in the picture and in its panel"(page) {
+    const box = await pictureBox(page);
+    await page.mouse.move(box.x + box.width * 0.5, box.y + box.height * 0.4);
+    await until(page, "a cursor in both", () => {
+      const { chart, panel } = globalThis.fireworks;
+      const [own, other] = [chart.plot, panel.plot].map((plot) => (plot.cursor.left >= 0 ? plot.posToVal(plot.cursor.left, "x") : null));
+      return own !== null && other !== null && Math.abs(own - other) < 1;
+    });
+    await page.mouse.move(2, 2);
+  },
+
+  async "the length of the window is chosen, and kept in the address"(page) {
+    await page.locator("#window-select").selectOption("60");
+    await until(page, "a window of a minute", () => {
+      const { min, max } = globalThis.fireworks.chart.plot.scales.x;
+      return Math.abs(max - min - 60) < 3;
+    });
+    await untilHash(page, "window=60");
+    await page.locator("#window-select").selectOption("300");
+    await untilHash(page, "");
+  },
+
+  async "rows keep their places under the mouse"(page) {
+    const names = () => page.locator("#legend .device bdi").allTextContents();
+    const before = await names();
+    await page.locator("#legend .device").first().hover();
+    const turn = () => {
+      const { model } = globalThis.fireworks;
+      model.top = model.top.toReversed();
+      model.generation++;
+    };
+    await page.evaluate(turn);
+    await page.waitForTimeout(700);
+    check((await names()).join() === before.join(), "rows were moved under the mouse");
+    await page.mouse.move(2, 2);
+    await until(page, "rows in their new order", (last) => document.querySelector("#legend .device bdi").textContent === last, before.at(-1));
+    await page.evaluate(turn);
+    await until(page, "rows in the old order", (first) => document.querySelector("#legend .device bdi").textContent === first, before[0]);
   },
 
   async "a device is isolated, pinned, found and sorted, and a link shows the same"(page, context) {
@@ -163,6 +226,8 @@ const checks = {
     const shown = await page.evaluate(() => globalThis.fireworks.chart.plot.series.slice(1).filter(({ show }) => show).length);
     check(shown === 1, `${shown} lines are shown of one device alone`);
     check((await page.locator("#legend .device bdi").first().textContent()) === names[2], "the pinned device isn't on top");
+    await untilHash(page, "only=");
+    await untilHash(page, "pin=");
     const other = await context.newPage();
     await other.goto(page.url(), { waitUntil: "domcontentloaded" });
     await until(other, "the same view behind the link", () => document.querySelectorAll('#legend .device[aria-pressed="true"]').length === 1 && document.querySelectorAll('#legend .pin[aria-pressed="true"]').length === 1);
@@ -179,7 +244,8 @@ const checks = {
     });
     await page.locator("#value-head").click();
     await page.locator("#value-head").click();
-    check((await page.evaluate(() => location.hash)) === "", "the address keeps what is undone");
+    await page.mouse.move(2, 2);
+    await untilHash(page, "");
   },
 
   async "the values are there as CSV, JSON, PNG and as a table"(page) {
@@ -219,9 +285,28 @@ const checks = {
     await until(page, "the help", () => document.getElementById("help-dialog").open);
     await page.keyboard.press("Escape");
     await until(page, "no help", () => !document.getElementById("help-dialog").open);
+    // From the search on by Tab alone: a device alone, the same one pinned, and both undone.
+    await page.locator("#legend .device").first().focus();
+    await page.keyboard.press("Enter");
+    await until(page, "a device alone", () => document.querySelectorAll('#legend .device[aria-pressed="true"]').length === 1);
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Space");
+    await until(page, "it pinned", () => document.querySelectorAll('#legend .pin[aria-pressed="true"]').length === 1);
+    await page.keyboard.press("Space");
+    await until(page, "it not pinned", () => document.querySelectorAll('#legend .pin[aria-pressed="true"]').length === 0);
+    await page.keyboard.press("a");
+    await until(page, "all devices", () => document.querySelectorAll('#legend .device[aria-pressed="true"]').length === 0);
+    await page.locator("#save").focus();
+    await page.keyboard.press("Enter");
+    await until(page, "the menu", () => document.getElementById("save-menu").matches(":popover-open"));
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Tab");
+    const [file] = await Promise.all([page.waitForEvent("download", { timeout: DEADLINE_MS }), page.keyboard.press("Enter")]);
+    check(file.suggestedFilename().endsWith(".csv"), `the file is called ${file.suggestedFilename()}`);
+    await page.evaluate(() => document.activeElement.blur());
   },
 
-  async "axe finds nothing to complain about, in either theme, at three widths and in the dialogs"(page) {
+  async "axe finds nothing to complain about, in either theme, at four widths, in a pause, the menu and the dialogs"(page) {
     const size = page.viewportSize();
     const run = async (what) => {
       const found = await page.evaluate(async () => {
@@ -233,7 +318,7 @@ const checks = {
     await page.evaluate(axe);
     for (const colorScheme of ["light", "dark"]) {
       await page.emulateMedia({ colorScheme });
-      for (const [width, height] of [[390, 844], [1024, 768], [1920, 1080]]) {
+      for (const [width, height] of [[390, 844], [1024, 768], [1920, 1080], [3840, 2160]]) {
         await page.setViewportSize({ width, height });
         await page.waitForTimeout(300);
         await run(`${colorScheme} at ${width}`);
@@ -247,6 +332,15 @@ const checks = {
       await run(`the dialog ${dialog}`);
       await page.keyboard.press("Escape");
     }
+    await page.locator("#save").click();
+    await run("the menu");
+    await page.locator("#table-open").click();
+    await run("the table");
+    await page.keyboard.press("Escape");
+    await page.locator("#pause").click();
+    await until(page, "the state Paused", () => document.getElementById("state").textContent === "Paused");
+    await run("a pause");
+    await page.locator("#pause").click();
     await page.emulateMedia({ colorScheme: null });
   },
 
@@ -267,14 +361,25 @@ const checks = {
     await page.emulateMedia({ reducedMotion: null });
   },
 
-  async "eight tabs are all live at once"(page, context) {
+  async "eight tabs are all live at once, on one stream"(page, context) {
     const tabs = await Promise.all(Array.from({ length: 7 }, () => open(context)));
     for (const tab of tabs) {
       await tab.bringToFront();
       const before = await tab.evaluate(() => globalThis.fireworks?.model.now?.records ?? 0);
       await until(tab, "movement in every tab", (records) => globalThis.fireworks?.model.now.records > records, before);
     }
+    await untilStreams(page, 1);
     await Promise.all(tabs.map((tab) => tab.close()));
+  },
+
+  async "a browser without shared workers has a stream of its own"(page) {
+    const context = await page.context().browser().newContext();
+    await context.addInitScript(() => delete globalThis.SharedWorker);
+    const other = await open(context);
+    await until(other, "movement", () => globalThis.fireworks?.model.now.records > JSON.parse(document.getElementById("snapshot").textContent).now.records);
+    await untilStreams(page, 2);
+    await context.close();
+    await untilStreams(page, 1);
   },
 
   async "nothing of a record becomes markup"(page) {

@@ -13,13 +13,14 @@ fn board() -> Arc<Board> {
     });
     // The last value outlives its sender.
     drop(sender);
-    Arc::new(Board::new(
-        "markov".into(),
-        "kafka:9092".into(),
-        300_000,
-        None,
-        status,
-    ))
+    let showing = Showing {
+        topic: "markov".into(),
+        kafka: "kafka:9092".into(),
+        window: 300_000,
+        field: None,
+        refresh: Duration::from_millis(100),
+    };
+    Arc::new(Board::new(showing, status))
 }
 
 fn send(board: &Board, value: &str) {
@@ -38,8 +39,12 @@ fn send(board: &Board, value: &str) {
 }
 
 async fn next(viewer: &mut Viewer) -> String {
-    let event = viewer.next().await.expect("an event").expect("no error");
-    String::from_utf8(event.to_vec()).expect("text")
+    let mut event = Vec::new();
+    while !event.ends_with(EVENT_END) {
+        let part = viewer.next().await.expect("an event").expect("no error");
+        event.extend_from_slice(&part);
+    }
+    String::from_utf8(event).expect("text")
 }
 
 fn seq_in(event: &str) -> u64 {
@@ -91,21 +96,49 @@ async fn viewer_that_comes_back_gets_what_it_missed_and_no_snapshot() {
 #[tokio::test]
 async fn id_of_another_time_gets_a_snapshot() {
     let board = board();
-    (0..KEPT + 50).for_each(|n| send(&board, &n.to_string()));
+    (0..650).for_each(|n| send(&board, &n.to_string()));
     let future = board.id(1_000_000);
-    for last in [
-        "other-3",
-        "",
-        "x",
-        &board.id(3),
-        &future,
-        "-1",
-        &board.id(u64::MAX),
-    ] {
+    for last in ["other-3", "", "x", &future, "-1", &board.id(u64::MAX)] {
         let mut viewer = board.join(Some(last));
         next(&mut viewer).await;
         assert!(next(&mut viewer).await.contains("\"about\""), "{last}");
     }
+}
+
+#[tokio::test]
+async fn viewer_that_comes_back_too_late_is_told_how_much_it_missed() {
+    let board = board();
+    (0..650).for_each(|n| send(&board, &n.to_string()));
+    let mut viewer = board.join(Some(&board.id(3)));
+    next(&mut viewer).await;
+    assert_eq!(
+        next(&mut viewer).await,
+        "event: missed\ndata: {\"messages\":647}\n\n"
+    );
+    assert!(next(&mut viewer).await.contains("\"about\""));
+}
+
+#[tokio::test]
+async fn those_who_come_within_a_second_share_a_snapshot_and_get_what_came_since() {
+    let board = board();
+    send(&board, "1");
+    let first = board.join(None).backlog[2].clone();
+    send(&board, "2");
+    send(&board, "3");
+    let mut viewer = board.join(None);
+    assert_eq!(viewer.backlog[2].as_ptr(), first.as_ptr(), "the same bytes");
+    next(&mut viewer).await;
+    for seq in 1..=3 {
+        assert_eq!(seq_in(&next(&mut viewer).await), seq);
+    }
+    let page = board.page(|json| json.to_vec().into());
+    assert_eq!(
+        board.page(|_| unreachable!("it is there")).as_ptr(),
+        page.as_ptr()
+    );
+    assert_eq!(page, board.snapshot());
+    (0..=SNAPSHOT_MESSAGES).for_each(|n| send(&board, &n.to_string()));
+    assert_ne!(board.snapshot(), page, "it is too far behind by now");
 }
 
 #[tokio::test]
@@ -133,14 +166,14 @@ async fn closing_ends_every_stream_and_new_ones_at_once() {
     let mut viewer = board.join(None);
     send(&board, "1");
     board.close();
-    let mut events = 0;
-    while viewer.next().await.is_some() {
-        events += 1;
+    for _ in ["retry", "snapshot", "message"] {
+        next(&mut viewer).await;
     }
-    assert_eq!(events, 3, "retry, snapshot, message");
+    assert!(viewer.next().await.is_none());
     let mut late = board.join(None);
-    next(&mut late).await;
-    next(&mut late).await;
+    for _ in ["retry", "snapshot", "message"] {
+        next(&mut late).await;
+    }
     assert!(late.next().await.is_none());
 }
 

@@ -144,3 +144,63 @@ fn number_of_fields_is_bounded_whatever_is_sent() {
     }
     assert_eq!(decoder.fields().len(), MAX_FIELDS);
 }
+
+#[test]
+fn known_field_of_a_later_record_never_replaces_the_chosen_one() {
+    let mut decoder = Decoder::default();
+    let mut value = |json: &str| {
+        let point = decoder.decode(&record(Some(b"k"), json.as_bytes()));
+        (point.map(|point| point.value), decoder.take_change())
+    };
+    assert_eq!(value(r#"{"celsius":21.5}"#), (Ok(21.5), false));
+    assert_eq!(value(r#"{"position":7,"celsius":22}"#), (Ok(22.0), false));
+    for _ in 0..MISSES {
+        assert_eq!(value(r#"{"position":7}"#), (Err(Bad::NoNumber), false));
+    }
+    assert_eq!(value(r#"{"a":1,"position":7}"#), (Ok(7.0), true));
+}
+
+#[test]
+fn whole_number_that_names_a_device_is_its_name_and_no_measure() {
+    let name = |json: &str| {
+        let mut decoder = Decoder::default();
+        let point = decoder
+            .decode(&record(None, json.as_bytes()))
+            .expect("a point");
+        (point.device.into_owned(), point.value)
+    };
+    assert_eq!(name(r#"{"sensor_id":7,"celsius":21}"#), ("7".into(), 21.0));
+    assert_eq!(name(r#"{"host":-3,"id":7,"x":1}"#), ("7".into(), 1.0));
+    for exact in ["9007199254740993", "18446744073709551615"] {
+        let json = format!(r#"{{"device_id":{exact},"x":1}}"#);
+        assert_eq!(name(&json), (exact.into(), 1.0));
+    }
+}
+
+#[test]
+fn time_outside_the_calendar_is_no_time() {
+    for time in [-1, i64::MIN, i64::MAX, 253_402_300_800_000] {
+        let mad = Record {
+            timestamp: Some(time),
+            ..record(Some(b"k"), b"1")
+        };
+        assert_eq!(
+            Decoder::default().decode(&mad),
+            Err(Bad::TimeRange),
+            "{time}"
+        );
+    }
+}
+
+#[test]
+fn mad_counts_of_a_window_are_bounded() {
+    let json = br#"{"position":1,"window":{"n":1e300,"up_up":-5,"up_down":1e30}}"#;
+    let point = Decoder::default()
+        .decode(&record(Some(b"k"), json))
+        .expect("a point");
+    let estimates = point.estimates.expect("a window");
+    assert_eq!(
+        (estimates.n, estimates.up_up, estimates.up_down),
+        (1_000_000_000, 0, 1_000_000_000)
+    );
+}

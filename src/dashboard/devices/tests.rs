@@ -79,10 +79,15 @@ fn device_that_is_asked_for_is_drawn_in_colour_for_a_while() {
     assert!(is_top(&devices, "d499"));
     assert_eq!(devices.drawn().count(), MAX_TOP);
     assert_eq!(devices.entered.len(), 1);
-    (400..500).for_each(|n| assert!(devices.want(&format!("d{n}"), 1)));
+    let taken = (400..500).filter(|n| devices.want(&format!("d{n}"), 1));
+    assert_eq!(
+        taken.count(),
+        MAX_WANTED,
+        "those that are asked for already, among them"
+    );
     assert!(
-        is_top(&devices, "d499") && !is_top(&devices, "d400"),
-        "the latest are kept"
+        is_top(&devices, "d499") && is_top(&devices, "d400") && !is_top(&devices, "d420"),
+        "those who came first keep what they look at"
     );
     devices.rank(0, GRID.window, WANTED);
     assert!(is_top(&devices, "d499"), "it was asked for again");
@@ -130,7 +135,53 @@ fn estimates_are_pooled_and_know_how_long_their_steps_took() {
     let pool = devices.pool().expect("estimates");
     assert_eq!((pool.devices, pool.n, pool.up_up), (2, 200, 4));
     assert_eq!((pool.drift, pool.seconds), (0.5, 2.0 * 99.0));
-    assert!((pool.volatility - 12.5_f64.sqrt()).abs() < 1e-12);
+    assert_eq!(pool.volatility, 3.5);
+}
+
+fn estimated(devices: &mut Devices, id: &str, n: u64, volatility: f64) {
+    let estimates = Estimates {
+        n,
+        up_up: n,
+        drift: Some(0.0),
+        volatility: Some(volatility),
+        ..Estimates::default()
+    };
+    let point = Point {
+        device: id.into(),
+        time: 1_000,
+        index: 0,
+        value: 1.0,
+        estimates: Some(estimates),
+    };
+    devices.take(&point, GRID);
+}
+
+#[test]
+fn one_mad_estimate_neither_overflows_the_pool_nor_moves_it() {
+    for mad in [1e100, 1e200, f64::MAX] {
+        let mut devices = Devices::default();
+        (0..5).for_each(|n| estimated(&mut devices, &format!("d{n}"), 100, 1.0));
+        (0..3).for_each(|n| estimated(&mut devices, &format!("mad{n}"), u64::MAX, mad));
+        let pool = devices.pool().expect("a pool");
+        assert_eq!((pool.volatility, pool.n), (1.0, u64::MAX), "{mad}");
+    }
+}
+
+#[test]
+fn clock_that_is_ahead_of_the_others_is_found() {
+    let mut devices = Devices::default();
+    for (id, time) in [("a", 1_000), ("b", 2_000), ("c", 3_000), ("wrong", 240_000)] {
+        assert!(send(&mut devices, id, time));
+    }
+    assert_eq!(devices.compare(75_000), (4, Some(3_000)));
+    assert_eq!((devices.ahead, devices.pace("wrong")), (1, Some((3, true))));
+    assert_eq!(
+        (devices.pace("a"), devices.pace("new")),
+        (Some((0, false)), None)
+    );
+    let mut two = Devices::default();
+    assert!(send(&mut two, "a", 0) && send(&mut two, "b", 240_000));
+    assert_eq!((two.compare(75_000), two.ahead), ((2, Some(240_000)), 0));
 }
 
 #[test]

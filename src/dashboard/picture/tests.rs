@@ -283,3 +283,102 @@ fn time_of_the_broker_parts_the_latency() {
         (&json!(70), &json!(NOW + 100))
     );
 }
+
+/// A value of one of several devices.
+fn send_of(picture: &mut Picture, device: &str, time: i64, now: i64) {
+    let value = format!(r#"{{"device_id":"{device}","x":1}}"#);
+    send(picture, time, &value, now);
+}
+
+#[test]
+fn device_whose_clock_is_ahead_neither_empties_the_axis_nor_walks_away_with_it() {
+    let mut picture = picture();
+    let mut told = Value::Null;
+    for second in 0..30 {
+        let now = NOW + second * 1_000;
+        for device in ["a", "b", "c", "d"] {
+            send_of(&mut picture, device, now, now);
+        }
+        send_of(&mut picture, "wrong", now + 240_000, now);
+        send_of(&mut picture, "hostile", NOW + (second + 1) * 299_000, now);
+        told = message(&mut picture, second as u64, now);
+    }
+    assert_eq!(told["now"]["head"], NOW + 29_000);
+    assert_eq!(told["now"]["ahead"], 1, "the other one's times are strays");
+    assert_eq!(path(&snapshot(&picture, NOW + 30_000)).len(), 30);
+}
+
+#[test]
+fn event_time_may_run_faster_than_the_clock_where_all_devices_do() {
+    let mut picture = picture();
+    for batch in 0..20 {
+        for device in ["a", "b", "c", "d"] {
+            send_of(
+                &mut picture,
+                device,
+                NOW + batch * 100_000,
+                NOW + batch * 100,
+            );
+        }
+        message(&mut picture, batch as u64, NOW + batch * 100);
+    }
+    assert_eq!(
+        snapshot(&picture, NOW + 2_000)["now"]["head"],
+        NOW + 1_900_000
+    );
+}
+
+#[test]
+fn stray_that_moves_the_axis_is_drawn_only_where_it_belongs() {
+    let mut picture = picture();
+    send(&mut picture, NOW + 3_600_000_000, "0", NOW);
+    (0..7).for_each(|n| send(&mut picture, NOW + n, "1", NOW));
+    send(&mut picture, NOW - 3_600_000_000, "7", NOW);
+    let snapshot = snapshot(&picture, NOW);
+    assert_eq!(snapshot["now"]["head"], NOW + 6);
+    assert_eq!(path(&snapshot), [(NOW / 500, 1.0)]);
+}
+
+#[test]
+fn clock_that_is_set_back_stops_no_heartbeat_and_no_ranking() {
+    let mut picture = picture();
+    send(&mut picture, NOW, "1", NOW);
+    message(&mut picture, 1, NOW);
+    let earlier = NOW - 3_600_000;
+    assert!(picture.message(2, earlier, &live()).is_some());
+    assert!(picture.message(3, earlier + 100, &live()).is_none());
+    assert!(picture.message(4, earlier + 1_000, &live()).is_some());
+    send(&mut picture, NOW + 1, "2", earlier + 2_000);
+    let told = message(&mut picture, 5, earlier + 2_000);
+    assert_eq!(told["now"]["arrived"], earlier + 2_000);
+}
+
+#[test]
+fn pool_that_is_gone_is_said_to_be() {
+    let mut picture = picture();
+    zigzag(&mut picture, 1, 5);
+    assert_eq!(message(&mut picture, 1, NOW + 5_000)["pool"]["devices"], 1);
+    send(
+        &mut picture,
+        NOW + 6_000,
+        r#"{"device_id":"d0","index":9,"position":1}"#,
+        NOW + 6_000,
+    );
+    let told = message(&mut picture, 2, NOW + 8_000);
+    assert_eq!(told.get("pool"), Some(&Value::Null));
+    assert_eq!(message(&mut picture, 3, NOW + 10_000).get("pool"), None);
+}
+
+#[test]
+fn another_field_begins_another_picture() {
+    let mut picture = picture();
+    send(&mut picture, NOW, r#"{"a":1}"#, NOW);
+    message(&mut picture, 1, NOW);
+    (0..=100).for_each(|_| send(&mut picture, NOW, r#"{"b":2}"#, NOW));
+    let told = message(&mut picture, 2, NOW);
+    assert_eq!(
+        (&told["about"]["epoch"], &told["now"]["field"]),
+        (&json!("epoch"), &json!("b"))
+    );
+    assert_eq!(path(&told), [(NOW / 500, 2.0)]);
+}

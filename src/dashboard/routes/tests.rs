@@ -3,6 +3,7 @@
 use super::*;
 use std::time::Duration;
 
+use crate::dashboard::board::Showing;
 use crate::dashboard::fields::Source;
 use crate::kafka::config::KafkaArgs;
 use crate::kafka::tail::{Batch, Phase, Record, Status, TailSettings};
@@ -17,13 +18,14 @@ fn board(phase: Phase) -> Arc<Board> {
         lag: None,
         skipped: 0,
     };
-    Arc::new(Board::new(
-        "markov".into(),
-        "kafka:9092".into(),
-        300_000,
-        None,
-        watch::channel(status).1,
-    ))
+    let showing = Showing {
+        topic: "markov".into(),
+        kafka: "kafka:9092".into(),
+        window: 300_000,
+        field: None,
+        refresh: Duration::from_millis(100),
+    };
+    Arc::new(Board::new(showing, watch::channel(status).1))
 }
 
 fn fields(board: Arc<Board>) -> Arc<Fields> {
@@ -38,6 +40,7 @@ fn fields(board: Arc<Board>) -> Arc<Fields> {
     };
     let source = Source {
         tail,
+        refresh: Duration::from_millis(100),
         shutdown: Shutdown::manual().1,
     };
     Arc::new(Fields::new(source, board))
@@ -168,13 +171,51 @@ async fn token_in_the_address_becomes_a_cookie() {
     let cookie = shown.headers()[SET_COOKIE].to_str().expect("text");
     assert_eq!(
         cookie,
-        "fireworks_token=secret; Path=/; HttpOnly; SameSite=Lax"
+        "fireworks_token_8080=secret; Path=/; HttpOnly; SameSite=Lax"
     );
-    let page = get("/")
-        .header("cookie", "fireworks_token=secret")
-        .reply(&routes)
-        .await;
-    assert_eq!(page.status(), 200);
+    let known = || get("/").header("cookie", "fireworks_token_8080=secret");
+    assert_eq!(known().reply(&routes).await.status(), 200);
+    let field = get("/?field=a%20b&token=secret").reply(&routes).await;
+    assert_eq!(field.headers()[LOCATION], "/?field=a%20b");
+    let wrong = known().path("/?token=other").reply(&routes).await;
+    assert_eq!(wrong.status(), StatusCode::SEE_OTHER);
+    assert!(
+        !wrong.headers().contains_key(SET_COOKIE),
+        "only our own token is kept"
+    );
+    let open = ask(get("/?token=x")).await;
+    assert!(
+        !open.headers().contains_key(SET_COOKIE),
+        "there is none to keep"
+    );
+}
+
+#[tokio::test]
+async fn foreign_pages_change_nothing() {
+    let want = |site: &str, mode: &str| {
+        let want = get("/api/want?id=a").header("sec-fetch-site", site);
+        ask(want.header("sec-fetch-mode", mode))
+    };
+    assert_eq!(want("same-origin", "cors").await.status(), 200);
+    assert_eq!(want("none", "navigate").await.status(), 200);
+    for (site, mode) in [
+        ("cross-site", "navigate"),
+        ("same-site", "no-cors"),
+        ("same-site", "navigate"),
+    ] {
+        assert_eq!(want(site, mode).await.status(), 403, "{site} {mode}");
+    }
+    for (origin, status) in [
+        ("http://localhost:8080", 200),
+        ("http://localhost:3000", 403),
+        ("https://evil.example", 403),
+        ("null", 403),
+    ] {
+        for path in ["/api/want?id=a", "/api/stream"] {
+            let reply = ask(get(path).header("origin", origin)).await;
+            assert_eq!(reply.status(), status, "{origin} {path}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -75,6 +75,14 @@ impl TopicClient {
         self.consumer.incremental_assign(&self.list(from)?)
     }
 
+    /// Begins anew at these offsets. A partition whose offset was out of range is read no more: a seek alone
+    /// doesn't wake it.
+    pub fn reassign(&self, from: &Offsets) -> KafkaResult<()> {
+        let list = self.list(from)?;
+        self.consumer.incremental_unassign(&list)?;
+        self.consumer.incremental_assign(&list)
+    }
+
     pub fn unassign(&self) -> KafkaResult<()> {
         self.consumer.unassign()
     }
@@ -94,25 +102,33 @@ impl TopicClient {
     }
 
     /// The topic's partitions; none where there is no such topic.
-    pub fn partitions(&self) -> KafkaResult<Vec<i32>> {
+    pub fn partitions(&self) -> KafkaResult<Partitions> {
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), REQUEST)?;
         let topic = metadata
             .topics()
             .iter()
             .find(|topic| topic.name() == self.topic);
         let Some(topic) = topic else {
-            return Ok(Vec::new());
+            return Ok(Partitions::default());
         };
         match topic.error().map(Code::from) {
             None | Some(Code::LeaderNotAvailable) => {}
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => return Ok(Vec::new()),
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+                return Ok(Partitions::default());
+            }
             Some(code) => return Err(KafkaError::MetadataFetch(code)),
         }
-        Ok(topic
-            .partitions()
-            .iter()
-            .map(|partition| partition.id())
-            .collect())
+        let mut found = Partitions::default();
+        for partition in topic.partitions() {
+            found.all.push(partition.id());
+            if partition.leader() >= 0 {
+                found.led.push(partition.id());
+            }
+        }
+        match found.led.is_empty() && !found.all.is_empty() {
+            true => Err(KafkaError::MetadataFetch(Code::LeaderNotAvailable)),
+            false => Ok(found),
+        }
     }
 
     /// Where to begin: a window before now in event time, or what [`choose_starts`] makes of it.
@@ -121,10 +137,14 @@ impl TopicClient {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         let since = i64::try_from(now.saturating_sub(self.window).as_millis()).unwrap_or(i64::MAX);
-        let low = self.offsets(numbers, Offset::Beginning)?;
-        let end = self.offsets(numbers, Offset::End)?;
+        let low = self.lows(numbers)?;
+        let end = self.ends(numbers)?;
         let since = self.offsets(numbers, Offset::Offset(since))?;
         Ok(choose_starts(&low, &end, &since))
+    }
+
+    pub fn lows(&self, numbers: &[i32]) -> KafkaResult<Offsets> {
+        self.offsets(numbers, Offset::Beginning)
     }
 
     pub fn ends(&self, numbers: &[i32]) -> KafkaResult<Offsets> {
@@ -132,7 +152,7 @@ impl TopicClient {
     }
 
     /// One round trip for all partitions. `at` is an event time or one of the log's ends; a partition
-    /// without a record that young is left out.
+    /// without a record that young is left out, and so is one that has just lost its leader: the others go on.
     fn offsets(&self, numbers: &[i32], at: Offset) -> KafkaResult<Offsets> {
         let mut list = TopicPartitionList::new();
         for number in numbers {
@@ -140,14 +160,26 @@ impl TopicClient {
         }
         let list = self.consumer.offsets_for_times(list, REQUEST)?;
         let mut offsets = Offsets::new();
-        for element in list.elements() {
-            element.error()?;
+        let elements = list.elements();
+        if elements.iter().all(|element| element.error().is_err()) {
+            elements.iter().try_for_each(|element| element.error())?;
+        }
+        for element in elements.iter().filter(|element| element.error().is_ok()) {
             if let Offset::Offset(offset) = element.offset() {
                 offsets.insert(element.partition(), offset);
             }
         }
         Ok(offsets)
     }
+}
+
+/// What there is to read of a topic.
+#[derive(Debug, Default)]
+pub struct Partitions {
+    pub all: Vec<i32>,
+    /// Those that have a leader: of the others nothing can be asked, and the question alone would take until its
+    /// time-out.
+    pub led: Vec<i32>,
 }
 
 /// What librdkafka tells beside the records.

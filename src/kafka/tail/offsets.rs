@@ -8,8 +8,11 @@ use super::Phase;
 
 /// What is read at most before the first picture, over all partitions: a second or two of reading.
 const HISTORY_RECORDS: i64 = 500_000;
-/// The same for a topic with nothing in the last window of the clock, whose own window isn't known.
+/// What is read at least, over all partitions: a topic's own window isn't known where its times are not the clock's.
 const REPLAY_RECORDS: i64 = 100_000;
+/// How far from the ends a tail goes on that can't keep up, over all partitions: half of what it may be behind,
+/// so that it doesn't skip again at once.
+const FRESH_RECORDS: i64 = 25_000;
 
 /// By partition.
 pub type Offsets = BTreeMap<i32, i64>;
@@ -54,10 +57,6 @@ impl Positions {
 
     pub fn len(&self) -> usize {
         self.by_partition.len()
-    }
-
-    pub fn numbers(&self) -> Vec<i32> {
-        self.by_partition.keys().copied().collect()
     }
 
     pub fn contains(&self, number: i32) -> bool {
@@ -110,19 +109,52 @@ impl Positions {
         all.any(|(number, position)| ends.get(number).is_some_and(|end| *end < position.begun))
     }
 
-    /// Moves on to `starts` where they are ahead. Returns how many records that skips, and where to.
-    pub fn skip_to(&mut self, starts: &BTreeMap<i32, Start>) -> (u64, Offsets) {
-        let (mut skipped, mut targets) = (0, Offsets::new());
-        for (number, position) in &mut self.by_partition {
-            let ahead = starts
-                .get(number)
-                .filter(|start| start.from > position.reached());
-            let Some(start) = ahead else { continue };
-            skipped += (start.from - position.reached()).unsigned_abs();
-            position.next = start.from;
-            targets.insert(*number, start.from);
+    /// Which of these places are ahead.
+    pub fn ahead(&self, places: &Offsets) -> Offsets {
+        let ahead = self.by_partition.iter().filter_map(|(number, position)| {
+            let place = *places.get(number)?;
+            (place > position.reached()).then_some((*number, place))
+        });
+        ahead.collect()
+    }
+
+    /// Where to go on near the ends.
+    pub fn fresh(&self, low: &Offsets, end: &Offsets) -> Offsets {
+        let share = i64::try_from(end.len().max(1)).unwrap_or(i64::MAX);
+        let near = |(number, end): (&i32, &i64)| {
+            let low = low.get(number).copied().unwrap_or(0);
+            (*number, (end - FRESH_RECORDS / share).max(low))
+        };
+        self.ahead(&end.iter().map(near).collect())
+    }
+
+    /// Where to go on after the log has said that an offset is out of its range: where it begins now, for what
+    /// retention has taken before it was read, else where we are. `None` where the log ends before that: it is
+    /// another one.
+    pub fn within(&self, low: &Offsets, end: &Offsets) -> Option<Offsets> {
+        let mut places = Offsets::new();
+        for (number, position) in &self.by_partition {
+            if end.get(number).is_some_and(|end| *end < position.next) {
+                return None;
+            }
+            // A partition of which nothing was heard is left out.
+            if let Some(low) = low.get(number) {
+                places.insert(*number, position.next.max(*low));
+            }
         }
-        (skipped, targets)
+        Some(places)
+    }
+
+    /// Moves on to places that are ahead. Returns how many records that skips.
+    pub fn skip_to(&mut self, places: &Offsets) -> u64 {
+        let mut skipped = 0;
+        for (number, place) in places {
+            if let Some(position) = self.by_partition.get_mut(number) {
+                skipped += (place - position.reached()).max(0).unsigned_abs();
+                position.next = position.next.max(*place);
+            }
+        }
+        skipped
     }
 
     /// Records that could be read now and haven't been.
@@ -152,22 +184,16 @@ impl Positions {
 
 /// Where to begin, of the first offsets, the ends, and the first offsets since a window before now.
 ///
-/// Records may carry times long past (a replay), and then the clock says nothing about where their last
-/// window begins: so many records from the end. A live topic's partition without a record in the window
-/// has nothing to show.
+/// What has come since then is only a hint. Records may carry times long past (a replay), while the markers of the
+/// transactions that wrote them carry the present: so many records from the end are read in any case.
 pub fn choose_starts(low: &Offsets, end: &Offsets, since: &Offsets) -> BTreeMap<i32, Start> {
     let share = i64::try_from(end.len().max(1)).unwrap_or(i64::MAX);
-    let is_live = since
-        .iter()
-        .any(|(number, offset)| end.get(number).is_some_and(|end| offset < end));
     let start = |(number, end): (&i32, &i64)| {
         let low = low.get(number).copied().unwrap_or(0);
-        let wanted = match (is_live, since.get(number)) {
-            (true, Some(offset)) => *offset,
-            (true, None) => *end,
-            (false, _) => end - REPLAY_RECORDS / share,
-        };
-        let from = wanted
+        let from = since
+            .get(number)
+            .map_or(*end, |since| *since)
+            .min(end - REPLAY_RECORDS / share)
             .max(end - HISTORY_RECORDS / share)
             .clamp(low, (*end).max(low));
         (
@@ -191,30 +217,19 @@ mod tests {
     }
 
     #[test]
-    fn live_topic_is_read_from_the_window_on_and_an_idle_partition_from_its_end() {
-        let (low, end) = (by_partition(&[0, 0]), by_partition(&[1000, 50]));
-        let starts = choose_starts(&low, &end, &by_partition(&[900]));
-        assert_eq!(
-            starts[&0],
-            Start {
-                low: 0,
-                from: 900,
-                end: 1000
-            }
+    fn topic_is_read_from_the_window_on_and_its_last_records_whatever_their_times() {
+        let (low, end) = (
+            by_partition(&[0, 0, 0]),
+            by_partition(&[1_000_000, 1_000_000, 50]),
         );
-        assert_eq!(
-            starts[&1],
-            Start {
-                low: 0,
-                from: 50,
-                end: 50
-            }
-        );
-        assert_eq!(
-            choose_starts(&low, &end, &Offsets::new())[&1].from,
-            0,
-            "a replay shows what there is"
-        );
+        let least = REPLAY_RECORDS / 3;
+        // In the second, the marker of a transaction is younger than every record.
+        let since = by_partition(&[900_000, 999_999]);
+        let from: Vec<_> = choose_starts(&low, &end, &since)
+            .values()
+            .map(|start| start.from)
+            .collect();
+        assert_eq!(from, [900_000, 1_000_000 - least, 0]);
     }
 
     #[test]
@@ -292,13 +307,51 @@ mod tests {
                 end: 1000,
             },
         );
+        let ahead = positions.ahead(&by_partition(&[400, 400]));
+        assert_eq!(ahead, [(0, 400)].into());
+        assert_eq!(
+            (positions.skip_to(&ahead), positions.lag()),
+            (400, 600 + 500)
+        );
+    }
+
+    #[test]
+    fn tail_that_cannot_keep_up_goes_on_near_the_ends() {
+        let mut positions = Positions::default();
         let start = Start {
             low: 0,
-            from: 400,
-            end: 1000,
+            from: 0,
+            end: 0,
         };
-        let (skipped, targets) = positions.skip_to(&[(0, start), (1, start)].into());
-        assert_eq!((skipped, targets), (400, [(0, 400)].into()));
+        (0..2).for_each(|number| positions.begin(number, start));
+        let (low, end) = (
+            by_partition(&[0, 995_000]),
+            by_partition(&[1_000_000, 1_000_000]),
+        );
+        let fresh = positions.fresh(&low, &end);
+        assert_eq!(fresh, by_partition(&[987_500, 995_000]));
+    }
+
+    #[test]
+    fn what_retention_took_is_skipped_and_only_a_shorter_log_is_another_one() {
+        let mut positions = Positions::default();
+        let start = Start {
+            low: 0,
+            from: 100,
+            end: 200,
+        };
+        (0..2).for_each(|number| positions.begin(number, start));
+        positions.take(1, 179);
+        let end = by_partition(&[500, 500]);
+        let places = positions
+            .within(&by_partition(&[150, 150]), &end)
+            .expect("the same log");
+        assert_eq!(places, by_partition(&[150, 180]));
+        assert_eq!(positions.skip_to(&places), 50);
+        assert_eq!(
+            positions.within(&by_partition(&[0, 0]), &by_partition(&[500, 179])),
+            None
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Everything it waits for has an end, so that it sees a stop within a moment.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -36,6 +37,10 @@ pub struct Reader {
     status: watch::Sender<Status>,
     shutdown: Shutdown,
     positions: Positions,
+    /// All partitions that the topic has had: one that has been without a leader isn't new.
+    known: BTreeSet<i32>,
+    /// Whether an offset was out of the log's range, and reading waits until it is known why.
+    is_out_of_range: bool,
 }
 
 impl Reader {
@@ -54,6 +59,8 @@ impl Reader {
             status,
             shutdown,
             positions,
+            known: BTreeSet::new(),
+            is_out_of_range: false,
         }
     }
 
@@ -61,13 +68,15 @@ impl Reader {
     pub fn run(&mut self) -> anyhow::Result<()> {
         let mut followed_before = false;
         while !self.is_over() {
-            let found = self.client.partitions().and_then(|numbers| {
+            let found = self.client.partitions().and_then(|found| {
                 // A topic seen again is another one, and what was read of the first is said to be gone.
-                if numbers.is_empty() || (followed_before && !self.send(Event::Restarted)) {
+                if found.all.is_empty() || (followed_before && !self.send(Event::Restarted)) {
                     return Ok(false);
                 }
                 self.positions.clear();
-                self.assign(&numbers, false).map(|()| true)
+                self.is_out_of_range = false;
+                self.known = found.all.into_iter().collect();
+                self.assign(&found.led, false).map(|()| true)
             });
             match found {
                 Ok(true) => {}
@@ -108,7 +117,7 @@ impl Reader {
                 return Ok(End::Stopped);
             }
             let is_connected = self.observe();
-            let pause = if is_silent || self.is_unreachable() {
+            let pause = if is_silent || self.is_out_of_range || self.is_unreachable() {
                 RETRY
             } else {
                 INSPECT
@@ -143,7 +152,7 @@ impl Reader {
                 Ok(message) => take(&mut self.positions, &message, batch),
                 Err(PartitionEOF(number)) => self.positions.meet_end(number),
                 Err(MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange)) => {
-                    return Ok(Some(End::TopicReplaced));
+                    self.is_out_of_range = true;
                 }
                 Err(error @ MessageConsumption(Code::AllBrokersDown | Code::Resolve)) => {
                     self.unreachable(&error);
@@ -175,44 +184,74 @@ impl Reader {
     /// Looks for what the records themselves don't tell.
     fn inspect(&mut self) -> KafkaResult<Option<End>> {
         let found = self.client.partitions()?;
-        if found.is_empty() {
+        if found.all.is_empty() {
             return Ok(Some(End::TopicGone));
         }
         if self.is_unreachable() {
             self.enter(self.positions.phase());
         }
-        if found.len() < self.positions.len() {
+        if found.all.len() < self.known.len() {
             return Ok(Some(End::TopicReplaced));
         }
-        let new: Vec<i32> = found
+        let is_read = |number: &i32| self.positions.contains(*number);
+        let (read, others): (Vec<i32>, Vec<i32>) = found.led.into_iter().partition(is_read);
+        let (late, new): (Vec<i32>, Vec<i32>) = others
             .into_iter()
-            .filter(|number| !self.positions.contains(*number))
-            .collect();
-        if !new.is_empty() {
-            tracing::info!(topic = self.settings.topic, partitions = ?new, "reading new partitions");
-            self.assign(&new, true)?;
+            .partition(|number| self.known.contains(number));
+        self.known.extend(found.all);
+        for (numbers, from_beginning) in [(late, false), (new, true)] {
+            if !numbers.is_empty() {
+                tracing::info!(topic = self.settings.topic, partitions = ?numbers, "reading further partitions");
+                self.assign(&numbers, from_beginning)?;
+            }
         }
-        let numbers = self.positions.numbers();
-        if self.positions.are_beyond(&self.client.ends(&numbers)?) {
+        if read.is_empty() {
+            return Ok(None);
+        }
+        let ends = self.client.ends(&read)?;
+        if self.positions.are_beyond(&ends) {
             return Ok(Some(End::TopicReplaced));
         }
-        if self.positions.lag() > SKIP_LAG {
-            self.skip_ahead(&numbers)?;
+        if self.is_out_of_range {
+            let Some(places) = self.positions.within(&self.client.lows(&read)?, &ends) else {
+                return Ok(Some(End::TopicReplaced));
+            };
+            self.client.reassign(&places)?;
+            let why = "retention was faster: went on where the log begins";
+            self.skipped(&self.positions.ahead(&places), why);
+            // One without a leader is asked again: it may be the one.
+            self.is_out_of_range = places.len() < self.positions.len();
+        } else if self.positions.lag() > SKIP_LAG {
+            self.skip_ahead(&read, &ends)?;
         }
         Ok(None)
     }
 
-    /// Jumps to where a tail would begin now, on each partition that is further behind.
-    fn skip_ahead(&mut self, numbers: &[i32]) -> KafkaResult<()> {
-        let starts = self.client.starts(numbers)?;
-        let (skipped, targets) = self.positions.skip_to(&starts);
-        if skipped > 0 {
-            self.client.seek(&targets)?;
-            self.status.send_modify(|status| status.skipped += skipped);
-            let topic = &self.settings.topic;
-            tracing::warn!(topic, skipped, "too far behind: went on with fresh records");
+    /// Jumps to what is fresh, on each partition that is further behind. While history loads, that is where a
+    /// tail would begin now.
+    fn skip_ahead(&mut self, numbers: &[i32], ends: &Offsets) -> KafkaResult<()> {
+        let places = match self.positions.phase() {
+            Phase::Loading { .. } => {
+                let starts = self.client.starts(numbers)?.into_iter();
+                self.positions
+                    .ahead(&starts.map(|(number, start)| (number, start.from)).collect())
+            }
+            _ => self.positions.fresh(&self.client.lows(numbers)?, ends),
+        };
+        if !places.is_empty() {
+            self.client.seek(&places)?;
+            self.skipped(&places, "too far behind: went on with fresh records");
         }
         Ok(())
+    }
+
+    /// Notes where reading goes on, once the client does: else it would tell of a jump that failed.
+    fn skipped(&mut self, places: &Offsets, why: &str) {
+        let skipped = self.positions.skip_to(places);
+        if skipped > 0 {
+            self.status.send_modify(|status| status.skipped += skipped);
+            tracing::warn!(topic = self.settings.topic, skipped, "{why}");
+        }
     }
 
     /// Adds partitions to what is read. A partition that came later is read from its beginning.
