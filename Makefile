@@ -40,6 +40,13 @@ chaos-kafka: ## the same on three Apache Kafka brokers of its own (needs Java 17
 fuzz: ## fuzz the broker and the decoders, FUZZ_SECONDS (30) each
 	fuzz/run $(ARGS)
 
+.PHONY: bench
+bench: bench-latency bench-restore ## measure: from event to reader and to screen, and how long a restart takes
+
+.PHONY: bench-latency
+bench-latency: ## measure how old an event is at a reader and on the screen, at 1,000 a second
+	$(CARGO) bench --locked --bench latency
+
 .PHONY: bench-restore
 bench-restore: ## measure how long a restart takes with the windows of 100,000 devices
 	$(CARGO) bench --locked --bench restore
