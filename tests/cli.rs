@@ -372,6 +372,10 @@ fn commands_of_the_readme_are_commands_of_the_binary() {
                 );
                 commands += 1;
             }
+            "docker" => {
+                let file = words.iter().position(|word| *word == "-f").unwrap() + 1;
+                assert!(std::path::Path::new(words[file]).exists(), "{line}");
+            }
             "kcat" | "printf" | "echo" | "cargo" | "sudo" | "curl" => {}
             other => panic!("{line}: `{other}` is not tested"),
         }
