@@ -119,6 +119,9 @@ fn partitions_that_are_added_are_read_from_their_beginning() {
     results.into_iter().for_each(|result| {
         result.unwrap();
     });
+    wait_for("the partitions to appear", || {
+        (support::partitions(&topic) == 3).then_some(())
+    });
     write(&topic, 2, "later", 5);
     let now = dashboard.wait("the new partition", |now| records(now) == 15);
     assert_eq!(now["now"]["devices"], 2);

@@ -117,7 +117,8 @@ impl Topics {
     /// Makes sure that the topic exists and fits; creates it where it doesn't. Returns its number of
     /// partitions.
     pub async fn ensure(&self, topic: &Topic) -> anyhow::Result<i32> {
-        let partitions = match self.partitions(&topic.name).await? {
+        let found = self.partitions(&topic.name).await?;
+        let partitions = match found {
             Some(partitions) => partitions,
             // Another process may be faster, and want another number.
             None => self.create(topic).await?,
@@ -130,6 +131,9 @@ impl Topics {
                 topic.name
             ))
             .help(|| topic.partitions_remedy(partitions));
+        }
+        if found.is_none() {
+            return Ok(partitions);
         }
         if let Some(wanted) = topic.max_message_bytes {
             self.warn_of_limit(&topic.name, wanted).await?;
@@ -206,8 +210,19 @@ impl Topics {
         }
     }
 
-    /// The value of one setting of a topic.
+    /// The value of one setting of a topic. A broker that has only just heard of the topic is asked again.
     pub async fn config(&self, topic: &str, setting: &str) -> anyhow::Result<Option<String>> {
+        let deadline = Instant::now() + ANSWER_DEADLINE;
+        loop {
+            let value = self.told_config(topic, setting).await?;
+            if value.is_some() || Instant::now() > deadline {
+                return Ok(value);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn told_config(&self, topic: &str, setting: &str) -> anyhow::Result<Option<String>> {
         let action = || format!("failed to read the configuration of topic `{topic}`");
         let options = AdminOptions::new().request_timeout(Some(ANSWER_DEADLINE));
         let resource = ResourceSpecifier::Topic(topic);
