@@ -25,6 +25,8 @@ pub use rustix::process::Signal;
 
 /// How long a state may take to come about.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How long one answer of a broker may take, where it is asked again: it may be the one that has gone.
+const ANSWER: Duration = Duration::from_secs(5);
 
 static ADDRESS: OnceLock<Option<String>> = OnceLock::new();
 
@@ -392,7 +394,7 @@ impl Extents {
         let ends = |client: &BaseConsumer| {
             let end = |partition| {
                 wait_for("the end of a partition", || {
-                    client.fetch_watermarks(topic, partition, DEADLINE).ok()
+                    client.fetch_watermarks(topic, partition, ANSWER).ok()
                 })
                 .1
             };
