@@ -124,6 +124,7 @@ const checks = {
     await until(page, "the state Live", () => document.getElementById("state").textContent === "Live");
     await page.keyboard.press("Space");
     await until(page, "the state Paused", () => document.getElementById("state").textContent === "Paused");
+    await until(page, "an axis at rest", () => !globalThis.fireworks.chart.isSettling);
     const held = await page.evaluate(() => globalThis.fireworks.model.now.records);
     const shown = await page.evaluate(pixels);
     await until(page, "records that are held", () => globalThis.fireworks.view.heldRecords > 0);
