@@ -148,7 +148,13 @@ impl ConsumerContext for GroupContext {
             Rebalance::Revoked(partitions)
         };
         if self.is_closing.load(Ordering::Acquire) {
-            decline(consumer, &rebalance);
+            // A client that is told to close while an assignment is unanswered revokes it again, and takes the
+            // first answer for that of both: a second would wait for a group that has gone, without an end.
+            let is_taken_back =
+                matches!(&rebalance, Rebalance::Assigned(partitions) if !partitions.is_empty());
+            if !is_taken_back {
+                decline(consumer, &rebalance);
+            }
         } else {
             lock(&self.announced).push_back(rebalance);
         }
