@@ -391,18 +391,27 @@ impl Extents {
         });
         let partitions = partitions(topic);
         // A leader that moves is asked again.
-        let ends = |client: &BaseConsumer| {
+        let ends = |client: &BaseConsumer, isolation: &str| {
             let end = |partition| {
-                wait_for("the end of a partition", || {
-                    client.fetch_watermarks(topic, partition, ANSWER).ok()
-                })
-                .1
+                let (begun, mut fresh) = (Instant::now(), None);
+                loop {
+                    let client = fresh.as_ref().unwrap_or(client);
+                    match client.fetch_watermarks(topic, partition, ANSWER) {
+                        Ok((_, end)) => break end,
+                        Err(error) => assert!(
+                            begun.elapsed() < DEADLINE,
+                            "no answer for the end of partition {partition} of `{topic}`: {error}"
+                        ),
+                    }
+                    // One that was there before a broker went may ask in vain for long.
+                    fresh = Some(consumer(kafka(), isolation));
+                }
             };
             (0..partitions).map(end).collect()
         };
         Extents {
-            stable: ends(stable),
-            end: ends(end),
+            stable: ends(stable, "read_committed"),
+            end: ends(end, "read_uncommitted"),
         }
     }
 }
