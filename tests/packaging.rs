@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -154,6 +154,10 @@ fn mirror() -> (TempDir, PathBuf) {
         .status()
         .unwrap();
     assert!(made.success());
+    let curl = at.join("bin/curl");
+    fs::create_dir(at.join("bin")).unwrap();
+    fs::write(&curl, CURL).unwrap();
+    fs::set_permissions(&curl, fs::Permissions::from_mode(0o755)).unwrap();
     let pins = at.join("pins.env");
     (folder, pins)
 }
@@ -173,10 +177,21 @@ printf '%s\n' KIND_VERSION=v1 KUBECTL_VERSION=v2 HELM_VERSION=v3 \
     "HELM_SHA256_${arch^^}=$(sum "helm-v3-linux-$arch.tar.gz")" >pins.env
 "#;
 
+/// What has to do where there is no curl: the dev container has one, a bare machine may not.
+const CURL: &str = r#"#!/bin/sh
+while [ $# -gt 1 ]; do
+    [ "$1" = -o ] && to=$2
+    shift
+done
+exec cp "${1#file://}" "$to"
+"#;
+
 fn fetch(mirror: &Path, pins: &Path, into: &Path) -> Output {
     let from = format!("file://{}", mirror.display());
+    let path = std::env::var("PATH").unwrap();
     Command::new(root().join("docker/fetch-tools"))
         .args([pins, into])
+        .env("PATH", format!("{path}:{}/bin", mirror.display()))
         .envs(["KIND_FROM", "KUBECTL_FROM", "HELM_FROM"].map(|site| (site, &from)))
         .output()
         .unwrap()
