@@ -9,7 +9,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -24,6 +26,9 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use super::client::{Context, is_transient, known_end};
 use super::config::KafkaSettings;
 use super::waiting::{Waiting, Waits};
+
+/// How long leaving a group may take: longer, and the client waits for an answer that does not come.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often a member that no broker answers asks for one, and how long it waits for that.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
@@ -181,7 +186,8 @@ fn decline(consumer: &BaseConsumer<GroupContext>, rebalance: &Rebalance) {
 
 /// A member of a consumer group that reads one topic. All calls block; they belong on plain threads.
 pub struct GroupConsumer {
-    consumer: BaseConsumer<GroupContext>,
+    /// There until it leaves.
+    consumer: Option<BaseConsumer<GroupContext>>,
     topic: String,
     started: BTreeSet<i32>,
     waits: Waits,
@@ -232,7 +238,7 @@ impl GroupConsumer {
             .subscribe(&[topic])
             .with_context(|| format!("failed to subscribe to topic `{topic}`"))?;
         Ok(GroupConsumer {
-            consumer,
+            consumer: Some(consumer),
             topic: topic.to_owned(),
             started: BTreeSet::new(),
             waits: settings.waits().clone(),
@@ -241,12 +247,18 @@ impl GroupConsumer {
         })
     }
 
+    fn client(&self) -> &BaseConsumer<GroupContext> {
+        self.consumer
+            .as_ref()
+            .expect("it leaves when it is dropped")
+    }
+
     /// Waits for the next thing to do.
     pub fn poll(&self, timeout: Duration) -> anyhow::Result<Polled<'_>> {
         if let Some(rebalance) = self.next_rebalance() {
             return Ok(Polled::Rebalance(rebalance));
         }
-        match self.consumer.poll(timeout) {
+        match self.client().poll(timeout) {
             Some(Ok(message)) => {
                 self.reached();
                 Ok(Polled::Record(Received(message)))
@@ -298,7 +310,7 @@ impl GroupConsumer {
         let is_cut_off = self.cut_off.borrow().is_some();
         if is_cut_off && self.asked.get().elapsed() > ASK_INTERVAL {
             let answer = self
-                .consumer
+                .client()
                 .fetch_metadata(Some(&self.topic), ASK_PATIENCE);
             if answer.is_ok() {
                 self.reached();
@@ -308,7 +320,7 @@ impl GroupConsumer {
     }
 
     fn next_rebalance(&self) -> Option<Rebalance> {
-        let context = self.consumer.context();
+        let context = self.client().context();
         let rebalance = lock(&context.announced).pop_front()?;
         *lock(&context.unanswered) = Some(rebalance.clone());
         Some(rebalance)
@@ -316,8 +328,8 @@ impl GroupConsumer {
 
     /// Acknowledges an assignment: the partitions are ours, and none is read yet.
     pub fn acknowledge(&self) -> anyhow::Result<()> {
-        lock(&self.consumer.context().unanswered).take();
-        self.consumer
+        lock(&self.client().context().unanswered).take();
+        self.client()
             .incremental_assign(&TopicPartitionList::new())
             .context("failed to take partitions over")
     }
@@ -326,7 +338,7 @@ impl GroupConsumer {
     pub fn start(&mut self, partition: i32, offset: i64) -> anyhow::Result<()> {
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))?;
-        self.consumer.incremental_assign(&list).with_context(|| {
+        self.client().incremental_assign(&list).with_context(|| {
             format!(
                 "failed to start partition {partition} of topic `{}`",
                 self.topic
@@ -338,21 +350,21 @@ impl GroupConsumer {
 
     /// Stops reading partitions that are no longer ours, started or not.
     pub fn release(&mut self, partitions: &[i32]) -> anyhow::Result<()> {
-        lock(&self.consumer.context().unanswered).take();
+        lock(&self.client().context().unanswered).take();
         let mut list = TopicPartitionList::new();
         for partition in partitions {
             if self.started.remove(partition) {
                 list.add_partition(&self.topic, *partition);
             }
         }
-        self.consumer
+        self.client()
             .incremental_unassign(&list)
             .context("failed to let go of partitions")
     }
 
     /// The end of a started partition as the last fetch has told it, without asking; `None` before the first.
     pub fn known_end(&self, partition: i32) -> Option<i64> {
-        known_end(&self.consumer, &self.topic, partition)
+        known_end(self.client(), &self.topic, partition)
     }
 
     /// What a transaction has to commit for these next offsets.
@@ -367,7 +379,7 @@ impl GroupConsumer {
         Ok(Progress {
             offsets: list,
             group: self
-                .consumer
+                .client()
                 .group_metadata()
                 .context("the consumer has left its group")?,
         })
@@ -378,16 +390,38 @@ impl GroupConsumer {
 /// the broker.
 impl Drop for GroupConsumer {
     fn drop(&mut self) {
-        // The client waits, when it is dropped, for rebalances to be answered: nobody polls for them now.
-        let context = self.consumer.context();
-        context.is_closing.store(true, Ordering::Release);
-        let unanswered = lock(&context.unanswered).take();
-        let announced = std::mem::take(&mut *lock(&context.announced));
-        for rebalance in unanswered.into_iter().chain(announced) {
-            decline(&self.consumer, &rebalance);
+        let Some(consumer) = self.consumer.take() else {
+            return;
+        };
+        // A call that reaches the client in the moment in which it has left the group is dropped there without
+        // an answer, and its caller waits without an end: so leaving is done beside.
+        let (left, leaving) = mpsc::channel::<()>();
+        let leaver = thread::Builder::new().name("leave".to_owned());
+        let spawned = leaver.spawn(move || {
+            leave(consumer);
+            drop(left);
+        });
+        match spawned {
+            Ok(_) => {
+                if leaving.recv_timeout(LEAVE_PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                    tracing::debug!(topic = self.topic, "still leaving the group");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "failed to leave the group: no thread"),
         }
-        // Closing alone does not tell the group where a member has no partitions, and the others would wait
-        // for it until its session ends.
-        self.consumer.unsubscribe();
     }
+}
+
+/// The client waits, when it is dropped, for rebalances to be answered: nobody polls for them now.
+fn leave(consumer: BaseConsumer<GroupContext>) {
+    let context = consumer.context();
+    context.is_closing.store(true, Ordering::Release);
+    let unanswered = lock(&context.unanswered).take();
+    let announced = std::mem::take(&mut *lock(&context.announced));
+    for rebalance in unanswered.into_iter().chain(announced) {
+        decline(&consumer, &rebalance);
+    }
+    // Closing alone does not tell the group where a member has no partitions, and the others would wait
+    // for it until its session ends.
+    consumer.unsubscribe();
 }
