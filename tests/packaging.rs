@@ -305,3 +305,49 @@ fn dev_container_is_made_once_and_replaced_when_its_image_changes() {
     let (verbs, _) = asked("echo sha256:old true");
     assert_eq!(verbs, "version image build image container rm run exec");
 }
+
+#[test]
+fn dev_container_that_is_there_is_used_where_it_cannot_be_built_anew() {
+    let docker = |image: &str| {
+        format!(
+            "case \"$1 $2\" in 'image inspect') {image} ;; 'container inspect') echo sha256:old true ;;
+            build*) echo 'no such host' >&2; exit 1 ;; esac"
+        )
+    };
+    let (output, asked) = dev(Some(&docker("echo sha256:old")), &["run", "true"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("no such host\nwarning: ") && said.contains("is used"));
+    assert_eq!(
+        asked.lines().last().unwrap().split(' ').next(),
+        Some("exec")
+    );
+
+    let (output, asked) = dev(Some(&docker("exit 1")), &["run", "true"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("no such host\nerror: ") && said.contains("\nhelp: "));
+    assert!(!asked.contains("exec "));
+}
+
+#[test]
+fn up_from_outside_of_the_dev_container_says_how_to_go_on() {
+    let docker = |ends: &str| {
+        format!(
+            "case \"$1 $2\" in 'image inspect') echo sha256:new ;; 'container inspect') echo sha256:new true ;;
+            exec*) {ends} ;; esac"
+        )
+    };
+    let said = |ends: &str, args: &[&str]| {
+        let (output, _) = dev(Some(&docker(ends)), args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), said.contains("make down"))
+    };
+    assert_eq!(said("exit 0", &["fireworks", "up"]), (Some(0), true));
+    assert_eq!(said("exit 3", &["fireworks", "up"]), (Some(3), false));
+    assert_eq!(
+        said("exit 0", &["fireworks", "up", "--dry-run"]),
+        (Some(0), false)
+    );
+    assert_eq!(said("exit 0", &["fireworks", "status"]), (Some(0), false));
+}
