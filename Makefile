@@ -3,6 +3,8 @@
 CARGO ?= cargo
 # What to pass on to the binary or to the tests: make demo ARGS="--devices 50"
 ARGS ?=
+# Which parts to measure: make bench PARTS="processor restore"
+PARTS ?=
 
 .PHONY: help
 help: ## list the targets
@@ -41,15 +43,11 @@ fuzz: ## fuzz the broker and the decoders, FUZZ_SECONDS (30) each
 	fuzz/run $(ARGS)
 
 .PHONY: bench
-bench: bench-latency bench-restore ## measure: from event to reader and to screen, and how long a restart takes
-
-.PHONY: bench-latency
-bench-latency: ## measure how old an event is at a reader and on the screen, at 1,000 a second
-	$(CARGO) bench --locked --bench latency
-
-.PHONY: bench-restore
-bench-restore: ## measure how long a restart takes with the windows of 100,000 devices
-	$(CARGO) bench --locked --bench restore
+bench: ## measure everything beside its peers and limits, or PARTS of it; writes benches/BENCHMARKS.md (needs Java 17, Maven, gcc)
+	$(CARGO) build --release --locked
+	benches/peers/build
+	$(CARGO) bench --locked --bench bench --no-run
+	tests/kafka/run $(CARGO) bench --locked --bench bench -- $(PARTS)
 
 .PHONY: test-clients
 test-clients: ## check the embedded broker with kcat, kafka-python, confluent-kafka and Java clients

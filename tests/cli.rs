@@ -270,12 +270,7 @@ fn a_taken_port_is_an_error_that_names_the_flag() {
 
 /// A broker process with a `generate` that always has a transaction open there.
 fn broker_and_generate() -> (Process, Process) {
-    let broker = start(&["broker", "--listen", "127.0.0.1:0"]);
-    let address = wait_for("the broker's address", || {
-        let log = broker.stderr();
-        let (_, rest) = log.split_once("Kafka protocol on ")?;
-        Some(rest.split_once(',')?.0.to_owned())
-    });
+    let (broker, address) = broker_process(&["--listen", "127.0.0.1:0"]);
     let generate = start(&[
         "generate",
         "--bootstrap-servers",

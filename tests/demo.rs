@@ -123,12 +123,7 @@ fn three_processes_write_what_a_demo_writes_byte_for_byte() {
     assert_eq!(steps.len(), expected);
 
     // On the Kafka under test, and on an embedded broker that is a process as well.
-    let broker = start(&["broker", "--listen", "127.0.0.1:0"]);
-    let embedded = wait_for("the broker's address", || {
-        let log = broker.stderr();
-        let (_, rest) = log.split_once("Kafka protocol on ")?;
-        Some(rest.split_once(',')?.0.to_owned())
-    });
+    let (_broker, embedded) = broker_process(&["--listen", "127.0.0.1:0"]);
     for kafka in [kafka(), &embedded] {
         let readings = unique("three");
         let markov = format!("{readings}.markov");

@@ -360,13 +360,8 @@ fn who_is_not_ready_says_what_it_waits_for_and_who_stops_is_no_longer_ready() {
 #[test]
 fn a_process_that_drains_is_alive_and_not_ready() {
     let ports = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"];
-    let broker = start(&[&["broker"], &ports[..]].concat());
+    let (broker, kafka) = broker_process(&ports);
     ready(&metrics_of(&broker), 200);
-    let kafka = wait_for("the broker's address", || {
-        let log = broker.stderr();
-        let (_, rest) = log.split_once("Kafka protocol on ")?;
-        Some(rest.split_once(',')?.0.to_owned())
-    });
     let process = start(&[
         "generate",
         "--interval",

@@ -21,12 +21,7 @@ struct Broker {
 
 impl Broker {
     fn start(listen: &str) -> Broker {
-        let process = start(&["broker", "--listen", listen]);
-        let address = wait_for("the broker's address", || {
-            let log = process.stderr();
-            let (_, rest) = log.split_once("Kafka protocol on ")?;
-            Some(rest.split_once(',')?.0.to_owned())
-        });
+        let (process, address) = broker_process(&["--listen", listen]);
         Broker { process, address }
     }
 

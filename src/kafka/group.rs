@@ -398,7 +398,8 @@ impl Drop for GroupConsumer {
         let (left, leaving) = mpsc::channel::<()>();
         let leaver = thread::Builder::new().name("leave".to_owned());
         let spawned = leaver.spawn(move || {
-            leave(consumer);
+            leave(&consumer);
+            drop(consumer);
             drop(left);
         });
         match spawned {
@@ -413,13 +414,13 @@ impl Drop for GroupConsumer {
 }
 
 /// The client waits, when it is dropped, for rebalances to be answered: nobody polls for them now.
-fn leave(consumer: BaseConsumer<GroupContext>) {
+fn leave(consumer: &BaseConsumer<GroupContext>) {
     let context = consumer.context();
     context.is_closing.store(true, Ordering::Release);
     let unanswered = lock(&context.unanswered).take();
     let announced = std::mem::take(&mut *lock(&context.announced));
     for rebalance in unanswered.into_iter().chain(announced) {
-        decline(&consumer, &rebalance);
+        decline(consumer, &rebalance);
     }
     // Closing alone does not tell the group where a member has no partitions, and the others would wait
     // for it until its session ends.

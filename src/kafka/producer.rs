@@ -435,6 +435,8 @@ fn client(
         // Batches fill for this long; a commit sends what there is at once.
         ("linger.ms", "5"),
         ("compression.type", "lz4"),
+        // A commit tells of the others.
+        ("delivery.report.only.error", "true"),
         ("queue.buffering.max.messages", "500000"),
         ("queue.buffering.max.kbytes", "262144"),
         // A transaction's first request meets the last one still completing and waits this long.

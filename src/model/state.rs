@@ -16,7 +16,7 @@
 //! as many records as there are slots, of three times their size; one every 10 readings writes 520 bytes a
 //! reading. And it needs a second way through the processor (replay without output) and a second offset. So
 //! slots it is: the windows of 100,000 devices, 10,000,000 records of 53 bytes and their key, are restored with
-//! 11 s of processor time, of which the client takes 6, and 700 MiB (`make bench-restore`).
+//! 11 s of processor time, of which the client takes 6, and 700 MiB (`make bench`).
 
 use std::fmt;
 

@@ -23,18 +23,8 @@ fn millions_of_records_pass_through_bounded_memory() {
     let records: u64 = std::env::var("BROKER_MEMORY_RECORDS")
         .map_or(2_000_000, |count| count.parse().expect("a number"));
     let retention = RETENTION.to_string();
-    let process = support::start(&[
-        "broker",
-        "--listen",
-        "127.0.0.1:0",
-        "--retention-bytes",
-        &retention,
-    ]);
-    let address = support::wait_for("the broker's address", || {
-        let log = process.stderr();
-        let (_, rest) = log.split_once("Kafka protocol on ")?;
-        Some(rest.split_once(',')?.0.to_owned())
-    });
+    let limits = ["--listen", "127.0.0.1:0", "--retention-bytes", &retention];
+    let (process, address) = support::broker_process(&limits);
     let broker = Running::at(&address);
     broker.create("t", PARTITIONS, &[]);
 

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::random::Random;
-use crate::support::{DEADLINE, Process, Signal, start, test_on, wait_for};
+use crate::support::{DEADLINE, Process, Signal, broker_process, test_on};
 
 /// A broker that is back catches up for so long before one is struck again.
 const CATCHING_UP: Duration = Duration::from_secs(8);
@@ -45,18 +45,9 @@ impl Brokers {
         } else if std::env::var("FIREWORKS_TEST_BOOTSTRAP_SERVERS").is_ok() {
             Kind::Untouchable
         } else {
-            let process = start(&[
-                "broker",
-                "--listen",
-                "127.0.0.1:0",
-                "--retention-bytes",
-                "512MiB",
-            ]);
-            test_on(&wait_for("the broker's address", || {
-                let log = process.stderr();
-                let (_, rest) = log.split_once("Kafka protocol on ")?;
-                Some(rest.split_once(',')?.0.to_owned())
-            }));
+            let limits = ["--listen", "127.0.0.1:0", "--retention-bytes", "512MiB"];
+            let (process, address) = broker_process(&limits);
+            test_on(&address);
             Kind::Embedded(process)
         };
         Brokers {

@@ -63,6 +63,19 @@ fn embedded_broker() -> SocketAddr {
     receive.recv().unwrap()
 }
 
+/// Where a `broker` or a `demo` listens, as its log says.
+pub fn broker_address(log: &str) -> Option<String> {
+    let (_, rest) = log.split_once("Kafka protocol on ")?;
+    Some(rest.split_once(',')?.0.to_owned())
+}
+
+/// An embedded broker in a process of its own, to be stopped, killed or measured, and its address.
+pub fn broker_process(arguments: &[&str]) -> (Process, String) {
+    let process = start(&[&["broker"], arguments].concat());
+    let address = wait_for("the broker's address", || broker_address(&process.stderr()));
+    (process, address)
+}
+
 /// A name that no other test and no other run uses.
 pub fn unique(name: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);

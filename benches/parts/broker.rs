@@ -1,0 +1,122 @@
+//! `broker` beside Apache Kafka, with librdkafka's own measuring program as the client of both.
+
+use std::time::Duration;
+
+use super::{PERFORMANCE, performance};
+use crate::Scope;
+use crate::kafka::{Kafka, PARTITIONS};
+use crate::report::{Part, Row, Target};
+use crate::support::unique;
+
+const BYTES: &str = "190";
+
+/// What a broker does with the messages of a run, written and then read.
+#[derive(Debug)]
+struct Cost {
+    /// Messages in a second, by the client's own count.
+    produced: f64,
+    consumed: f64,
+    /// Its processor time for a message, in microseconds.
+    producing: f64,
+    consuming: f64,
+}
+
+fn run(kafka: &Kafka, messages: usize) -> Cost {
+    let topic = unique("broker");
+    kafka.create(&topic);
+    let count = messages.to_string();
+    let used =
+        |before: Duration| (kafka.processor_time() - before).as_secs_f64() * 1e6 / messages as f64;
+    let before = kafka.processor_time();
+    let flags = ["-P", "-s", BYTES, "-a", "-1"];
+    let settings = ["linger.ms=5", "queue.buffering.max.messages=500000"];
+    let (_, produced) = performance(kafka, &topic, &count, &flags, &settings);
+    let producing = used(before);
+
+    let before = kafka.processor_time();
+    let partitions: Vec<_> = (0..PARTITIONS).map(|p| p.to_string()).collect();
+    let mut flags = vec!["-C", "-o", "beginning"];
+    for partition in &partitions {
+        flags.extend(["-p", partition]);
+    }
+    let settings = ["fetch.queue.backoff.ms=10", "queued.min.messages=1000000"];
+    let (_, consumed) = performance(kafka, &topic, &count, &flags, &settings);
+    let consuming = used(before);
+    kafka.delete(&[&topic]);
+    Cost {
+        produced,
+        consumed,
+        producing,
+        consuming,
+    }
+}
+
+pub fn measure(scope: &Scope) -> Part {
+    let messages = scope.messages * 2 / 3;
+    let (apache, embedded) = (Kafka::apache(), Kafka::embedded("1GiB"));
+    // Its code is compiled when it has run for a while.
+    run(&apache, messages);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..scope.runs {
+        ours.push(run(&embedded, messages));
+        theirs.push(run(&apache, messages));
+        println!(
+            "{:.1?}\n{:.1?}",
+            ours[ours.len() - 1],
+            theirs[theirs.len() - 1]
+        );
+    }
+    let row = |what: &str, unit: &str, figure: fn(&Cost) -> f64, target| {
+        let figures = |costs: &[Cost]| costs.iter().map(figure).collect();
+        Row::new(
+            what,
+            unit,
+            figures(&ours),
+            "Apache Kafka",
+            figures(&theirs),
+            target,
+        )
+    };
+    let (rate, cost) = ("messages a second", "µs of processor time a message");
+    let mib = |kafka: &Kafka| vec![(kafka.peak_memory() >> 20) as f64];
+    let rows = vec![
+        row(
+            "a producer's rate",
+            rate,
+            |cost| cost.produced,
+            Target::AtLeast(1.0),
+        ),
+        row(
+            "a consumer's rate",
+            rate,
+            |cost| cost.consumed,
+            Target::AtLeast(1.0),
+        ),
+        row(
+            "producing, in the broker",
+            cost,
+            |cost| cost.producing,
+            Target::AtMost(0.3),
+        ),
+        row(
+            "consuming, in the broker",
+            cost,
+            |cost| cost.consuming,
+            Target::AtMost(0.3),
+        ),
+        Row::new(
+            "the most memory",
+            "MiB",
+            mib(&embedded),
+            "Apache Kafka",
+            mib(&apache),
+            Target::Any,
+        ),
+    ];
+    let about = format!(
+        "{messages} messages of {BYTES} bytes, lz4, to {PARTITIONS} partitions with acknowledgement by all, and read again, by\n\
+         {PERFORMANCE}. The embedded broker keeps them in memory; Apache Kafka in the page cache, which is not in its\n\
+         memory here."
+    );
+    Part::new("The embedded broker", &about, rows)
+}

@@ -1,0 +1,277 @@
+//! `brownian` beside other systems that do the same job, and beside the client library alone.
+//!
+//! All have one worker and commit every 100 ms. They are watched from outside: how far their group has come, and
+//! what they and the broker have used until then. Cost is processor time, so that a busy machine doesn't blur it;
+//! the wall clock only says how fast it was here.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::Scope;
+use crate::kafka::{Kafka, Progress};
+use crate::load::Load;
+use crate::process::{self, Running, fireworks, peer};
+use crate::report::{Part, Row, Target};
+use crate::support::unique;
+
+const PATIENCE: Duration = Duration::from_secs(1200);
+const DEVICES: usize = 1000;
+/// The readings for a system that is many times slower: enough to fill every window, and twice as much again.
+const FEW: usize = 300_000;
+/// What comes before is warm-up: windows fill, code is compiled.
+const WARM_UP: f64 = 1.0 / 3.0;
+const UNIT: &str = "messages per core-second";
+
+/// What can be put to the job.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum System {
+    Brownian,
+    Streams,
+    Confluent,
+    Quix,
+    /// No processing: the client library moves as many bytes. Its records are those of a topic and its state.
+    Limit {
+        sample: &'static str,
+    },
+}
+
+impl System {
+    pub fn name(self) -> &'static str {
+        match self {
+            System::Brownian => "brownian",
+            System::Streams => "streams",
+            System::Confluent => "confluent",
+            System::Quix => "quix",
+            System::Limit { .. } => "limit",
+        }
+    }
+
+    pub fn command(
+        self,
+        kafka: &Kafka,
+        input: &str,
+        output: &str,
+        group: &str,
+        workers: usize,
+    ) -> Command {
+        let names = [
+            "--bootstrap-servers",
+            &kafka.address,
+            "--input",
+            input,
+            "--output",
+            output,
+            "--group",
+            group,
+        ];
+        let workers = workers.to_string();
+        match self {
+            System::Brownian => {
+                fireworks(&[&["brownian", "--workers", &workers], &names[..]].concat())
+            }
+            System::Limit { sample } => {
+                let state = format!("{sample}.state");
+                let samples = ["--sample-output", sample, "--sample-state", &state];
+                peer(self.name(), &[&names[..], &samples].concat())
+            }
+            _ => peer(self.name(), &names),
+        }
+    }
+}
+
+/// What it took.
+#[derive(Debug)]
+pub struct Cost {
+    /// Processor time for a message, in seconds, of all messages and of those after the warm-up.
+    pub whole: f64,
+    pub steady: f64,
+    /// The broker's processor time for a message, after the warm-up.
+    pub broker: f64,
+    /// Messages in a second on the clock, after the warm-up.
+    pub rate: f64,
+    /// The most that it has held in memory, in bytes.
+    pub peak_memory: u64,
+    /// How many steps it has written.
+    pub steps: usize,
+}
+
+/// Where a run is.
+struct Sample {
+    time: Instant,
+    messages: usize,
+    processor: Duration,
+    broker: Duration,
+}
+
+/// Lets a system process all of the load, and compares what it wrote; keeps that only under a name.
+pub fn run(
+    kafka: &Kafka,
+    system: System,
+    load: &Load,
+    workers: usize,
+    keep_as: Option<&str>,
+) -> Cost {
+    let group = unique(system.name());
+    let output = keep_as.map_or_else(|| format!("{group}.markov"), str::to_owned);
+    let state = format!("{output}.state");
+    kafka.create(&output);
+    kafka.create_compacted(&state);
+    let command = system.command(kafka, &load.topic, &output, &group, workers);
+    let process = Running::start(system.name(), command);
+    let progress = Progress::of(kafka, &group, &load.topic);
+    let sample = || Sample {
+        messages: progress.committed(),
+        time: Instant::now(),
+        processor: process::processor_time(process.id()),
+        broker: kafka.processor_time(),
+    };
+    let began = Instant::now();
+    let (mut warm, mut last) = (None, sample());
+    while last.messages < load.messages() {
+        std::thread::sleep(Duration::from_millis(20));
+        process.assert_runs();
+        assert!(
+            began.elapsed() < PATIENCE,
+            "it does not end:\n{}",
+            process.log()
+        );
+        last = sample();
+        if warm.is_none() && last.messages as f64 >= load.messages() as f64 * WARM_UP {
+            warm = Some(sample());
+        }
+    }
+    let warm = warm.expect("it has come past its warm-up");
+    let peak_memory = crate::support::peak_memory(process.id());
+    process.stop();
+    let steps = match system {
+        System::Limit { .. } => 0,
+        _ => load.verify(kafka, &output, system == System::Brownian),
+    };
+    if keep_as.is_none() {
+        kafka.delete(&[&output, &state]);
+    }
+    let messages = (last.messages - warm.messages) as f64;
+    Cost {
+        whole: last.processor.as_secs_f64() / last.messages as f64,
+        steady: (last.processor - warm.processor).as_secs_f64() / messages,
+        broker: (last.broker - warm.broker).as_secs_f64() / messages,
+        rate: messages / (last.time - warm.time).as_secs_f64(),
+        peak_memory,
+        steps,
+    }
+}
+
+pub fn measure(scope: &Scope) -> Part {
+    let kafka = Kafka::apache();
+    let load = Load::fill(&kafka, DEVICES, scope.messages / DEVICES, 0.0);
+    let few = Load::fill(&kafka, DEVICES, FEW / DEVICES, 0.0);
+    // It warms the broker up as well.
+    let sample: &'static str = unique("sample").leak();
+    let tell = |system: System, cost: &Cost| {
+        println!(
+            "{:10} {:8.0} messages per core-second, {:8.0} steady; {:6.0} a second; broker {:5.2} µs each; {} MiB",
+            system.name(),
+            1.0 / cost.whole,
+            1.0 / cost.steady,
+            cost.rate,
+            cost.broker * 1e6,
+            cost.peak_memory >> 20,
+        );
+    };
+    tell(
+        System::Brownian,
+        &run(&kafka, System::Brownian, &few, 1, Some(sample)),
+    );
+    let systems = [
+        System::Brownian,
+        System::Streams,
+        System::Confluent,
+        System::Limit { sample },
+        System::Quix,
+    ];
+    let mut costs: [Vec<Cost>; 5] = Default::default();
+    for _ in 0..scope.runs {
+        for (system, costs) in systems.into_iter().zip(&mut costs) {
+            let load = if system == System::Quix { &few } else { &load };
+            let cost = run(&kafka, system, load, 1, None);
+            tell(system, &cost);
+            costs.push(cost);
+        }
+    }
+    let [ours, streams, confluent, limit, quix] = &costs;
+    let whole = |costs: &[Cost]| {
+        costs
+            .iter()
+            .map(|cost| 1.0 / cost.whole)
+            .collect::<Vec<_>>()
+    };
+    let steady = |costs: &[Cost]| {
+        costs
+            .iter()
+            .map(|cost| 1.0 / cost.steady)
+            .collect::<Vec<_>>()
+    };
+    let broker = |costs: &[Cost]| {
+        costs
+            .iter()
+            .map(|cost| cost.broker * 1e6)
+            .collect::<Vec<_>>()
+    };
+    let row = |what: &str, ours, beside: &str, theirs, least| {
+        Row::new(what, UNIT, ours, beside, theirs, Target::AtLeast(least))
+    };
+    let rows = vec![
+        row(
+            "`brownian`, whole",
+            whole(ours),
+            "Kafka Streams",
+            whole(streams),
+            2.5,
+        ),
+        row(
+            "`brownian`, steady",
+            steady(ours),
+            "Kafka Streams",
+            steady(streams),
+            2.5,
+        ),
+        row(
+            "`brownian`, whole",
+            whole(ours),
+            "confluent-kafka and orjson",
+            whole(confluent),
+            4.0,
+        ),
+        row(
+            "`brownian`, steady",
+            steady(ours),
+            "Quix Streams",
+            steady(quix),
+            20.0,
+        ),
+        row(
+            "`brownian`, steady",
+            steady(ours),
+            "librdkafka alone",
+            steady(limit),
+            0.45,
+        ),
+        Row::new(
+            "the broker, while `brownian` runs",
+            "µs of processor time a message",
+            broker(ours),
+            "while Kafka Streams runs",
+            broker(streams),
+            Target::AtMost(0.5),
+        ),
+    ];
+    kafka.delete(&[&load.topic, &few.topic, sample, &format!("{sample}.state")]);
+    let about = format!(
+        "{} readings of {DEVICES} devices in order from an Apache Kafka to the end, exactly once, with the state kept;\n\
+         one worker, a commit every 100 ms. Whole: from the start of the process. Steady: after the first third. Quix\n\
+         Streams gets {FEW} readings. The C loop consumes the same readings and produces as many records of the same\n\
+         bytes, in transactions, and processes nothing.",
+        load.messages()
+    );
+    Part::new("Processing", &about, rows)
+}

@@ -1,0 +1,232 @@
+//! How long a restart takes: full windows are restored, beside a reader that throws the same bytes away.
+
+use std::time::{Duration, Instant};
+
+use fireworks::kafka::partitioner;
+use fireworks::model::event_time::EventTime;
+use fireworks::model::noise::Noise;
+use fireworks::model::state::{self, Owner};
+use fireworks::model::window::{CAPACITY, Held};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::Scope;
+use crate::kafka::{Kafka, PARTITIONS};
+use crate::process::{Running, fireworks, own_processor_time, processor_time};
+use crate::report::{Part, Row, Target};
+use crate::support::unique;
+
+const DEVICES: usize = 100_000;
+const RECORDS: usize = DEVICES * CAPACITY;
+const WORKERS: usize = 2;
+/// What a restore may take on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What it took, in seconds.
+#[derive(Debug)]
+struct Cost {
+    time: f64,
+    processor: f64,
+}
+
+pub fn measure(scope: &Scope) -> Part {
+    let kafka = Kafka::apache();
+    let input = unique("restore");
+    let output = format!("{input}.markov");
+    let topic = format!("{output}.state");
+    kafka.create(&input);
+    kafka.create_compacted(&topic);
+    let bytes = fill(&kafka, &input, &topic);
+    discard(&kafka, &topic);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..scope.runs {
+        theirs.push(discard(&kafka, &topic));
+        ours.push(restore(&kafka, &input, &output));
+        println!(
+            "{:.2?}\n{:.2?}",
+            ours[ours.len() - 1],
+            theirs[theirs.len() - 1]
+        );
+    }
+    kafka.delete(&[&input, &topic]);
+    let row = |what: &str, figure: fn(&Cost) -> f64| {
+        let figures = |costs: &[Cost]| costs.iter().map(figure).collect();
+        let beside = "reading the same bytes and throwing them away";
+        Row::new(
+            what,
+            "s",
+            figures(&ours),
+            beside,
+            figures(&theirs),
+            Target::AtMost(1.5),
+        )
+    };
+    let limit = vec![15.0];
+    let times = ours.iter().map(|cost| cost.time).collect();
+    let rows = vec![
+        row("time", |cost| cost.time),
+        row("processor time", |cost| cost.processor),
+        Row::new("time", "s", times, "limit", limit, Target::AtMost(1.0)),
+    ];
+    let about = format!(
+        "`brownian` with {WORKERS} workers, from its start until the full windows of {DEVICES} devices are there: {RECORDS} records\n\
+         of {:.0} bytes with their key from an Apache Kafka. Beside it, as many readers. Every device has come back.",
+        bytes as f64 / RECORDS as f64
+    );
+    Part::new("Restoring", &about, rows)
+}
+
+/// Writes full windows, as they stand after compaction: the devices in turn, reading by reading. Returns the
+/// bytes of keys and values.
+fn fill(kafka: &Kafka, input: &str, topic: &str) -> usize {
+    let producer: BaseProducer = kafka
+        .client()
+        .set("linger.ms", "20")
+        .set("compression.type", "lz4")
+        .set("enable.idempotence", "true")
+        .set("queue.buffering.max.messages", "1000000")
+        .create()
+        .unwrap();
+    let mut bytes = 0;
+    let mut write = |partition: i32, key: &[u8], value: &[u8]| {
+        bytes += key.len() + value.len();
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic)
+            .partition(partition)
+            .key(key)
+            .payload(value);
+        while let Err((error, back)) = producer.send(record) {
+            let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+            assert_eq!(error, full);
+            producer.poll(Duration::from_millis(5));
+            record = back;
+        }
+    };
+    let owner = Owner {
+        input: input.to_owned(),
+        partitions: PARTITIONS,
+        group: input.to_owned(),
+    };
+    let (key, value) = state::encode_owner(&owner);
+    (0..PARTITIONS).for_each(|partition| write(partition, &key, &value));
+    let names: Vec<_> = (1..=DEVICES).map(|n| format!("sensor-{n}")).collect();
+    for slot in 0..CAPACITY {
+        for (n, name) in names.iter().enumerate() {
+            let (key, value) = record(name, n, slot);
+            let partition = partitioner::partition(name.as_bytes(), PARTITIONS);
+            write(partition, &key, &value);
+        }
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(PATIENCE).unwrap();
+    commit_start(kafka, input);
+    bytes
+}
+
+/// A reading that has changed a few times; its numbers are as incompressible as real ones.
+fn record(device_id: &str, n: usize, slot: usize) -> (Vec<u8>, Vec<u8>) {
+    let noise = |salt: u64| {
+        let seed = (n * CAPACITY + slot) as u64 ^ salt << 32;
+        Noise::new(seed, device_id).at(slot as i64).0
+    };
+    let held = Held {
+        event_time: EventTime::from_millis(1_700_000_000_000 + slot as i64 * 1000).unwrap(),
+        index: slot as i64,
+        position: noise(1) * 40.0,
+        draw: noise(2) * 2.0 - 1.0,
+        drift: 0.0,
+        volatility: 1.0,
+        revision: (n % 3) as u32,
+        slot: slot as u8,
+    };
+    let (mut key, mut value) = (Vec::new(), Vec::new());
+    state::encode_held(device_id, &held, &mut key, &mut value);
+    (key, value)
+}
+
+/// Commits the beginning of the input for the group that bears its name: a state without offsets is refused.
+fn commit_start(kafka: &Kafka, input: &str) {
+    let consumer: BaseConsumer = kafka.client().set("group.id", input).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        list.add_partition_offset(input, partition, Offset::Offset(0))
+            .unwrap();
+    }
+    consumer.commit(&list, CommitMode::Sync).unwrap();
+}
+
+/// Reads all of it, as fast as the client goes, and looks at nothing.
+fn discard(kafka: &Kafka, topic: &str) -> Cost {
+    let (began, before) = (Instant::now(), own_processor_time());
+    let read: usize = std::thread::scope(|scope| {
+        let reader = |number| {
+            let partitions: Vec<_> = (0..PARTITIONS)
+                .filter(|p| *p as usize % WORKERS == number)
+                .collect();
+            scope.spawn(move || discard_partitions(kafka, topic, &partitions))
+        };
+        let readers: Vec<_> = (0..WORKERS).map(reader).collect();
+        let read = readers.into_iter().map(|reader| reader.join().unwrap());
+        read.sum()
+    });
+    assert_eq!(read, RECORDS + PARTITIONS as usize);
+    Cost {
+        time: began.elapsed().as_secs_f64(),
+        processor: (own_processor_time() - before).as_secs_f64(),
+    }
+}
+
+fn discard_partitions(kafka: &Kafka, topic: &str, partitions: &[i32]) -> usize {
+    let consumer = kafka.reader(topic, partitions, Offset::Beginning);
+    let (mut read, mut open) = (0, partitions.len());
+    while open > 0 {
+        match consumer.poll(PATIENCE) {
+            Some(Ok(message)) => read += usize::from(message.key().is_some()),
+            Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+            Some(Err(error)) => panic!("failed to read `{topic}`: {error}"),
+            None => panic!("topic `{topic}` has no end"),
+        }
+    }
+    read
+}
+
+/// Starts the binary, waits until it has said of every partition that it is restored, and stops it.
+fn restore(kafka: &Kafka, input: &str, output: &str) -> Cost {
+    let workers = WORKERS.to_string();
+    let names = ["--input", input, "--output", output, "--group", input];
+    let rest = ["--workers", &workers, "--bootstrap-servers", &kafka.address];
+    let began = Instant::now();
+    let command = fireworks(&[&["brownian"], &names[..], &rest[..]].concat());
+    let process = Running::start("restore", command);
+    loop {
+        let restored = restored(&process.log());
+        if restored.len() == PARTITIONS as usize {
+            assert_eq!(restored.iter().sum::<usize>(), DEVICES);
+            let cost = Cost {
+                time: began.elapsed().as_secs_f64(),
+                processor: processor_time(process.id()).as_secs_f64(),
+            };
+            process.stop();
+            return cost;
+        }
+        process.assert_runs();
+        assert!(
+            began.elapsed() < PATIENCE,
+            "it does not restore:\n{}",
+            process.log()
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The devices of every partition that the log says is restored.
+fn restored(log: &str) -> Vec<usize> {
+    let devices = |line: &str| {
+        let rest = line.split_once("devices=")?.1;
+        rest.split_whitespace().next()?.parse().ok()
+    };
+    let lines = log.lines().filter(|line| line.contains(" restored "));
+    lines.filter_map(devices).collect()
+}
