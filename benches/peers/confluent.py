@@ -16,7 +16,7 @@ import signal
 import time
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from orjson import JSONDecodeError, loads
+from orjson import JSONDecodeError, dumps, loads
 
 from window import CAPACITY, Window, restored
 
@@ -138,8 +138,8 @@ class Job:
                 steps = window.insert(reading)
             except (JSONDecodeError, LookupError, TypeError, ValueError):
                 continue  # Nothing that can be used.
-            for held, value in steps:
-                produce(output, value, key, partition, None, None, held.time or 1)
+            for held, step in steps:
+                produce(output, dumps(step), key, partition, None, None, held.time or 1)
                 changed[key + SLOTS[held.slot]] = partition, held
         # A reading may bring a hundred steps: leave room for those of the next batch.
         while len(self.producer) > 500_000:
