@@ -108,8 +108,11 @@ class Job:
     def run(self):
         interval = self.options.commit_interval_ms / 1000
         while not self.stopping:
-            patience = 0.1 if self.begun is None else max(0.0, self.begun + interval - time.monotonic())
-            messages = self.consumer.consume(BATCH, min(patience, 0.1))
+            # It waits until it has as many as it is asked for.
+            if self.begun is None:
+                messages = self.consumer.consume(1, 0.1)
+            else:
+                messages = self.consumer.consume(BATCH, max(0.0, self.begun + interval - time.monotonic()))
             if messages:
                 self.process(messages)
             if self.begun is not None and time.monotonic() - self.begun >= interval:

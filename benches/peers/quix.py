@@ -82,6 +82,9 @@ def main(options):
             "fetch.wait.max.ms": 100,
         },
         producer_extra_config={
+            # Without a name of its own, nobody ends what a killed predecessor left open before its timeout.
+            "transactional.id": options.group + "/quix",
+            "transaction.timeout.ms": 10000,
             "linger.ms": 5,
             "compression.type": "lz4",
             "queue.buffering.max.messages": 1000000,
