@@ -16,7 +16,7 @@ import signal
 import time
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from orjson import JSONDecodeError, loads
+from orjson import JSONDecodeError, dumps, loads
 
 from window import CAPACITY, Window, restored
 
@@ -108,8 +108,11 @@ class Job:
     def run(self):
         interval = self.options.commit_interval_ms / 1000
         while not self.stopping:
-            patience = 0.1 if self.begun is None else max(0.0, self.begun + interval - time.monotonic())
-            messages = self.consumer.consume(BATCH, min(patience, 0.1))
+            # It waits until it has as many as it is asked for.
+            if self.begun is None:
+                messages = self.consumer.consume(1, 0.1)
+            else:
+                messages = self.consumer.consume(BATCH, max(0.0, self.begun + interval - time.monotonic()))
             if messages:
                 self.process(messages)
             if self.begun is not None and time.monotonic() - self.begun >= interval:
@@ -138,8 +141,8 @@ class Job:
                 steps = window.insert(reading)
             except (JSONDecodeError, LookupError, TypeError, ValueError):
                 continue  # Nothing that can be used.
-            for held, value in steps:
-                produce(output, value, key, partition, None, None, held.time or 1)
+            for held, step in steps:
+                produce(output, dumps(step), key, partition, None, None, held.time or 1)
                 changed[key + SLOTS[held.slot]] = partition, held
         # A reading may bring a hundred steps: leave room for those of the next batch.
         while len(self.producer) > 500_000:

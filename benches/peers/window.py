@@ -12,7 +12,6 @@ from math import sqrt
 from struct import Struct
 
 from _statistics import _normal_dist_inv_cdf as inverse_cdf
-from orjson import dumps
 
 CAPACITY = 100
 STORED = Struct("<qqddddi")
@@ -72,8 +71,8 @@ class Window:
             self._count(one, before)
 
     def insert(self, reading):
-        """Puts a reading where it belongs. Returns the readings whose steps are new or changed, each with the value of
-        its record: none for a duplicate and for one that is too late."""
+        """Puts a reading where it belongs. Returns the readings whose steps are new or changed, each with its step:
+        none for a duplicate and for one that is too late."""
         held = self.held
         time = millis(reading["event_time"])
         index = reading["index"]
@@ -178,7 +177,7 @@ class Window:
                 rest = sum(squares) - drift * drift * span
                 volatility = sqrt(rest / (len(squares) - 1)) if rest > 0 else 0.0
         down_down, down_up, up_down, up_up = self.pairs
-        return dumps({
+        return {
             "device_id": device_id,
             "index": one.index,
             "event_time": iso(time),
@@ -196,4 +195,4 @@ class Window:
                 "down_up": down_up,
                 "down_down": down_down,
             },
-        })
+        }

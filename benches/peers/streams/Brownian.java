@@ -71,6 +71,7 @@ public final class Brownian {
         settings.put("metric.reporters", "");
         settings.put("enable.metrics.push", "false");
         settings.put("consumer.auto.offset.reset", "earliest");
+        settings.put("consumer.session.timeout.ms", "10000");
         settings.put("consumer.max.poll.records", "10000");
         settings.put("consumer.max.partition.fetch.bytes", "4194304");
         settings.put("consumer.receive.buffer.bytes", "1048576");

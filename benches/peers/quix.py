@@ -1,0 +1,106 @@
+"""The job of `fireworks brownian` as a Quix Streams application: Quix Streams 3.28.1, exactly-once, its state in RocksDB
+with a changelog topic.
+
+A device's window is a Python object, made from the state when a partition is assigned; the state has one record of 52
+bytes a reading held, under the device id and a slot, so that a reading costs no loop and no JSON of a whole window.
+Quix parses and writes JSON with orjson itself.
+
+Tuned: librdkafka's settings are those of our own client, the state is bytes, the log is quiet, and Python's collector
+of cycles runs rarely, for most of what there is are windows. See window.py for the rest.
+"""
+
+import argparse
+import gc
+import tempfile
+
+from quixstreams import Application
+
+from window import CAPACITY, Window, millis, restored
+
+SLOTS = [bytes([slot]) for slot in range(CAPACITY)]
+
+windows = {}
+
+
+class Peer(Application):
+    """Forgets the windows of partitions that were elsewhere meanwhile: Quix has no callback for it."""
+
+    def _on_assign(self, *arguments):
+        windows.clear()
+        super()._on_assign(*arguments)
+
+
+def options():
+    parser = argparse.ArgumentParser()
+    for name in ("--bootstrap-servers", "--input", "--output", "--group"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--commit-interval-ms", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=1, choices=[1])
+    return parser.parse_args()
+
+
+def restore(state):
+    held = []
+    for slot, key in enumerate(SLOTS):
+        value = state.get_bytes(key)
+        if value is None:
+            break
+        held.append(restored(slot, value))
+    return Window(held)
+
+
+def steps(reading, state):
+    try:
+        device = reading["device_id"]
+        window = windows.get(device)
+        if window is None:
+            window = windows[device] = restore(state)
+        changed = window.insert(reading)
+    except (LookupError, TypeError, ValueError):
+        return ()  # Nothing that can be used.
+    for held, _ in changed:
+        state.set_bytes(SLOTS[held.slot], held.stored())
+    return [step for _, step in changed]
+
+
+def main(options):
+    app = Peer(
+        broker_address=options.bootstrap_servers,
+        consumer_group=options.group,
+        processing_guarantee="exactly-once",
+        auto_offset_reset="earliest",
+        commit_interval=options.commit_interval_ms / 1000,
+        consumer_poll_timeout=min(0.1, options.commit_interval_ms / 1000),
+        state_dir=tempfile.mkdtemp(prefix="quix-peer-"),
+        loglevel="WARNING",
+        consumer_extra_config={
+            "session.timeout.ms": 10000,
+            "heartbeat.interval.ms": 1000,
+            "fetch.queue.backoff.ms": 10,
+            "queued.min.messages": 100000,
+            "queued.max.messages.kbytes": 65536,
+            "fetch.wait.max.ms": 100,
+        },
+        producer_extra_config={
+            # Without a name of its own, nobody ends what a killed predecessor left open before its timeout.
+            "transactional.id": options.group + "/quix",
+            "transaction.timeout.ms": 10000,
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": 1000000,
+            "queue.buffering.max.kbytes": 524288,
+            "retry.backoff.ms": 2,
+            "retry.backoff.max.ms": 20,
+        },
+    )
+    readings = app.topic(options.input, key_deserializer="bytes", value_deserializer="json")
+    markov = app.topic(options.output, key_serializer="bytes", value_serializer="json")
+    frame = app.dataframe(readings)
+    frame = frame.apply(steps, stateful=True, expand=True)
+    frame = frame.set_timestamp(lambda step, key, timestamp, headers: millis(step["event_time"]))
+    frame.to_topic(markov)
+    gc.set_threshold(100_000, 50, 1000)
+    app.run()
+
+
+main(options())
