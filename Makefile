@@ -38,6 +38,10 @@ chaos: ## kill, stop, add and remove processes and take brokers away for five mi
 chaos-kafka: ## the same on three Apache Kafka brokers of its own (needs Java 17 and Maven)
 	KAFKA_BROKERS=3 tests/kafka/run $(MAKE) chaos
 
+.PHONY: test-leader
+test-leader: ## look at the dashboard while a partition has no leader, on three Apache Kafka brokers of its own
+	KAFKA_BROKERS=3 tests/kafka/run $(CARGO) test --locked --test dashboard_leader $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## fuzz the broker and the decoders, FUZZ_SECONDS (30) each
 	fuzz/run $(ARGS)

@@ -7,60 +7,12 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
-
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::message::OwnedHeaders;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
-use support::{
-    Process, Signal, create_topic, flush, kafka, producer, send_record, start, unique, wait_for,
-};
-
-struct Dashboard {
-    process: Process,
-    address: String,
-}
-
-impl Dashboard {
-    fn of(topic: &str) -> Dashboard {
-        let process = start(&[
-            "dashboard",
-            "--topic",
-            topic,
-            "--listen",
-            "127.0.0.1:0",
-            "--bootstrap-servers",
-            kafka(),
-        ]);
-        let address = wait_for("the dashboard's address", || {
-            let log = process.stderr();
-            let (_, rest) = log.split_once("http://localhost:")?;
-            let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            Some(format!("127.0.0.1:{port}"))
-        });
-        Dashboard { process, address }
-    }
-
-    fn snapshot(&self) -> Option<Value> {
-        let mut stream = TcpStream::connect(&self.address).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        let request = "GET /api/snapshot HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).ok()?;
-        let (_, body) = reply.split_once("\r\n\r\n")?;
-        serde_json::from_str(body).ok()
-    }
-
-    /// The first snapshot of which this holds.
-    fn wait(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        wait_for(what, || self.snapshot().filter(&holds))
-    }
-}
+use support::dashboard::{Dashboard, kind, records, write};
+use support::{Signal, create_topic, kafka, unique, wait_for};
 
 fn admin() -> AdminClient<DefaultClientContext> {
     ClientConfig::new()
@@ -75,34 +27,6 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .build()
         .unwrap();
     runtime.block_on(future)
-}
-
-/// Writes so many records of a device into a partition, with times that go on from 2023.
-fn write(topic: &str, partition: i32, device: &str, count: i64) {
-    let producer = producer(&[]);
-    for n in 0..count {
-        let time = 1_700_000_000_000 + n * 10;
-        let value = format!(r#"{{"celsius":{n}}}"#);
-        let (key, value) = (Some(device.as_bytes()), Some(value.as_bytes()));
-        send_record(
-            &producer,
-            topic,
-            partition,
-            key,
-            value,
-            time,
-            OwnedHeaders::new(),
-        );
-    }
-    flush(&producer);
-}
-
-fn kind(snapshot: &Value) -> &str {
-    snapshot["now"]["state"]["kind"].as_str().unwrap()
-}
-
-fn records(snapshot: &Value) -> u64 {
-    snapshot["now"]["records"].as_u64().unwrap()
 }
 
 #[test]

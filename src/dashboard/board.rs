@@ -212,6 +212,11 @@ impl Board {
             |board| board.status.borrow().lag.map_or(f64::NAN, |lag| lag as f64),
         );
         tell(
+            "fireworks_dashboard_leaderless_partitions",
+            "Partitions of which nothing can be read now, for want of a leader that answers.",
+            |board| board.status.borrow().leaderless.len() as f64,
+        );
+        tell(
             "fireworks_dashboard_skipped_records",
             "Records jumped over because they were too far behind.",
             |board| board.status.borrow().skipped as f64,

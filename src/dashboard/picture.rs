@@ -460,6 +460,7 @@ impl Picture {
             bad: self.bad.total,
             skipped: status.skipped,
             partitions: status.partitions,
+            leaderless: &status.leaderless,
             arrived: self.silence.since(),
             patience_ms: self.silence.patience(),
             field: self.decoder.field(),

@@ -93,6 +93,9 @@ pub struct Now<'a> {
     pub bad: u64,
     pub skipped: u64,
     pub partitions: usize,
+    /// Partitions of which nothing can be read now: no broker leads them, or none that answers.
+    #[serde(skip_serializing_if = "<[i32]>::is_empty")]
+    pub leaderless: &'a [i32],
     /// When something last arrived, and how long a silence is usual.
     pub arrived: Option<i64>,
     pub patience_ms: i64,

@@ -4,7 +4,7 @@
 //! topic without sharing it out, and leave nothing behind on the cluster. It prefers fresh to complete:
 //! whoever can't keep up skips ahead and says by how much. It knows offsets and bytes, not what they mean.
 //!
-//! The life of a tail:
+//! A partition without a leader is named and waited for, while the others go on. The life of a tail:
 //!
 //! ```text
 //!   connecting ──▶ missing ──▶ loading ──▶ live ──▶ (topic deleted) ──▶ missing …
@@ -56,7 +56,10 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     pub phase: Phase,
+    /// How many the topic has.
     pub partitions: usize,
+    /// Those of them that can't be read now: no broker leads them, or none that answers.
+    pub leaderless: Vec<i32>,
     /// Records that could be read now and haven't been; `None` before it is known.
     pub lag: Option<u64>,
     /// Records jumped over because they were too far behind.
@@ -89,6 +92,7 @@ impl Tail {
         let (status, status_receiver) = watch::channel(Status {
             phase: Phase::Connecting,
             partitions: 0,
+            leaderless: Vec::new(),
             lag: None,
             skipped: 0,
         });

@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "every suite uses some of it")]
 
+pub mod dashboard;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;

@@ -8,6 +8,7 @@ fn board() -> Arc<Board> {
     let (sender, status) = watch::channel(Status {
         phase: Phase::Live,
         partitions: 1,
+        leaderless: Vec::new(),
         lag: Some(0),
         skipped: 0,
     });

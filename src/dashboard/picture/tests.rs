@@ -10,6 +10,7 @@ fn live() -> Status {
     Status {
         phase: Phase::Live,
         partitions: 1,
+        leaderless: Vec::new(),
         lag: Some(0),
         skipped: 0,
     }

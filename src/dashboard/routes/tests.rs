@@ -15,6 +15,7 @@ fn board(phase: Phase) -> Arc<Board> {
     let status = Status {
         phase,
         partitions: 0,
+        leaderless: Vec::new(),
         lag: None,
         skipped: 0,
     };

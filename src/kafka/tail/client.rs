@@ -2,7 +2,7 @@
 //!
 //! Requests end within [`REQUEST`]. It keeps no positions and decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +11,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::BorrowedMessage;
+use rdkafka::statistics::Broker;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
 use super::TailSettings;
@@ -122,13 +123,17 @@ impl TopicClient {
         for partition in topic.partitions() {
             found.all.push(partition.id());
             if partition.leader() >= 0 {
-                found.led.push(partition.id());
+                found.led.insert(partition.id(), partition.leader());
             }
         }
-        match found.led.is_empty() && !found.all.is_empty() {
-            true => Err(KafkaError::MetadataFetch(Code::LeaderNotAvailable)),
-            false => Ok(found),
-        }
+        Ok(found)
+    }
+
+    /// Whether the connection to this broker, which there has been, is lost.
+    pub fn has_lost(&self, broker: i32) -> bool {
+        let lost = &self.consumer.context().lost;
+        let lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.contains(&broker)
     }
 
     /// Where to begin: a window before now in event time, or what [`choose_starts`] makes of it.
@@ -177,15 +182,17 @@ impl TopicClient {
 #[derive(Debug, Default)]
 pub struct Partitions {
     pub all: Vec<i32>,
-    /// Those that have a leader: of the others nothing can be asked, and the question alone would take until its
-    /// time-out.
-    pub led: Vec<i32>,
+    /// Those that have a leader, with the number of that broker: of the others nothing can be asked, and the
+    /// question alone would take until its time-out.
+    pub led: BTreeMap<i32, i32>,
 }
 
 /// What librdkafka tells beside the records.
 #[derive(Debug, Default)]
 pub struct Watch {
     latest: Mutex<Option<Observed>>,
+    /// Brokers that were asked for something and are not connected.
+    lost: Mutex<BTreeSet<i32>>,
 }
 
 #[derive(Debug)]
@@ -201,6 +208,12 @@ impl ClientContext for Watch {
             .brokers
             .values()
             .any(|broker| broker.state == "UP");
+        let is_lost = |broker: &&Broker| {
+            broker.nodeid >= 0 && broker.state != "UP" && broker.connects.unwrap_or(0) > 0
+        };
+        let lost = statistics.brokers.values().filter(is_lost);
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) =
+            lost.map(|broker| broker.nodeid).collect();
         let partitions = statistics
             .topics
             .values()

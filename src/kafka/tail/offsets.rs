@@ -2,7 +2,7 @@
 //!
 //! Pure: what Kafka said comes in as maps from partition to offset.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Phase;
 
@@ -48,11 +48,25 @@ impl Position {
 #[derive(Debug, Default)]
 pub struct Positions {
     by_partition: BTreeMap<i32, Position>,
+    /// Partitions that can't be read now, whether they are among the above or not.
+    leaderless: BTreeSet<i32>,
 }
 
 impl Positions {
     pub fn clear(&mut self) {
         self.by_partition.clear();
+        self.leaderless.clear();
+    }
+
+    /// Which partitions can't be read now; whether that is news.
+    pub fn lead(&mut self, leaderless: BTreeSet<i32>) -> bool {
+        let is_new = self.leaderless != leaderless;
+        self.leaderless = leaderless;
+        is_new
+    }
+
+    pub fn leaderless(&self) -> &BTreeSet<i32> {
+        &self.leaderless
     }
 
     pub fn len(&self) -> usize {
@@ -157,12 +171,13 @@ impl Positions {
         skipped
     }
 
-    /// Records that could be read now and haven't been.
+    /// Records that could be read now and haven't been: none of a partition without a leader.
     pub fn lag(&self) -> u64 {
         self.sum(|position| position.end - position.reached())
     }
 
-    /// Loading, until everything has been read that was there at the beginning.
+    /// Loading, until everything has been read that was there at the beginning; what has no leader isn't waited
+    /// for.
     pub fn phase(&self) -> Phase {
         let total = self.sum(|position| position.history_end - position.begun);
         let done =
@@ -176,8 +191,9 @@ impl Positions {
 
     fn sum(&self, part: impl Fn(&Position) -> i64) -> u64 {
         self.by_partition
-            .values()
-            .map(|position| part(position).max(0).unsigned_abs())
+            .iter()
+            .filter(|(number, _)| !self.leaderless.contains(number))
+            .map(|(_, position)| part(position).max(0).unsigned_abs())
             .sum()
     }
 }
@@ -268,6 +284,30 @@ mod tests {
         );
         assert_eq!(positions.take(0, 13), Some(false));
         assert_eq!(positions.take(7, 1), None);
+    }
+
+    #[test]
+    fn what_has_no_leader_is_neither_waited_for_nor_behind() {
+        let mut positions = Positions::default();
+        let start = Start {
+            low: 0,
+            from: 0,
+            end: 10,
+        };
+        (0..2).for_each(|number| positions.begin(number, start));
+        positions.take(0, 9);
+        assert_eq!(
+            positions.phase(),
+            Phase::Loading {
+                done: 10,
+                total: 20
+            }
+        );
+        assert!(positions.lead([1, 2].into()));
+        assert!(!positions.lead([1, 2].into()), "that was known");
+        assert_eq!((positions.phase(), positions.lag()), (Phase::Live, 0));
+        positions.lead(BTreeSet::new());
+        assert_eq!(positions.lag(), 10);
     }
 
     #[test]

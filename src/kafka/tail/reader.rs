@@ -11,7 +11,7 @@ use rdkafka::message::{BorrowedMessage, Message, Timestamp};
 use tokio::sync::{mpsc, watch};
 
 use super::batch::{Batch, Record};
-use super::client::{TopicClient, cause};
+use super::client::{Partitions, TopicClient, cause};
 use super::offsets::{Offsets, Positions, Start};
 use super::{Event, Phase, Status, TailSettings};
 use crate::shutdown::Shutdown;
@@ -75,8 +75,8 @@ impl Reader {
                 }
                 self.positions.clear();
                 self.is_out_of_range = false;
-                self.known = found.all.into_iter().collect();
-                self.assign(&found.led, false).map(|()| true)
+                self.known = found.all.iter().copied().collect();
+                self.begin(&found).map(|()| true)
             });
             match found {
                 Ok(true) => {}
@@ -181,6 +181,44 @@ impl Reader {
         observed.connected
     }
 
+    /// Begins to read what has a leader that answers. Where none does, no Kafka does.
+    fn begin(&mut self, found: &Partitions) -> KafkaResult<()> {
+        let all: Vec<i32> = found.led.keys().copied().collect();
+        let mut begun = self.assign(&all, false);
+        // One that doesn't answer keeps the answers of all: they are asked one by one.
+        let leaders: BTreeSet<i32> = found.led.values().copied().collect();
+        if begun.is_err() && leaders.len() > 1 {
+            for leader in leaders {
+                let led = found.led.iter().filter(|(_, by)| **by == leader);
+                let numbers: Vec<i32> = led.map(|(number, _)| *number).collect();
+                begun = self.assign(&numbers, false).or(begun);
+            }
+        }
+        self.lead(found);
+        begun.map(|()| self.enter(self.positions.phase()))
+    }
+
+    /// Notes which partitions can't be read: they have no leader, or one that has not answered. A leader that is
+    /// gone is one still for a few seconds, until its peers miss it.
+    fn lead(&mut self, found: &Partitions) {
+        let is_read = |number: &i32| {
+            let leader = found.led.get(number);
+            leader.is_some_and(|leader| !self.client.has_lost(*leader))
+                && self.positions.contains(*number)
+        };
+        let leaderless: BTreeSet<i32> =
+            self.known.iter().copied().filter(|n| !is_read(n)).collect();
+        let topic = &self.settings.topic;
+        if self.positions.lead(leaderless) {
+            match self.positions.leaderless() {
+                none if none.is_empty() => tracing::info!(topic, "all partitions have a leader"),
+                some => {
+                    tracing::warn!(topic, partitions = ?some, "no leader answers: the others go on")
+                }
+            }
+        }
+    }
+
     /// Looks for what the records themselves don't tell.
     fn inspect(&mut self) -> KafkaResult<Option<End>> {
         let found = self.client.partitions()?;
@@ -194,21 +232,32 @@ impl Reader {
             return Ok(Some(End::TopicReplaced));
         }
         let is_read = |number: &i32| self.positions.contains(*number);
-        let (read, others): (Vec<i32>, Vec<i32>) = found.led.into_iter().partition(is_read);
+        let (mut read, others): (Vec<i32>, Vec<i32>) = found.led.keys().partition(|n| is_read(n));
         let (late, new): (Vec<i32>, Vec<i32>) = others
             .into_iter()
             .partition(|number| self.known.contains(number));
-        self.known.extend(found.all);
+        self.known.extend(&found.all);
         for (numbers, from_beginning) in [(late, false), (new, true)] {
             if !numbers.is_empty() {
                 tracing::info!(topic = self.settings.topic, partitions = ?numbers, "reading further partitions");
-                self.assign(&numbers, from_beginning)?;
+                if let Err(error) = self.assign(&numbers, from_beginning) {
+                    tracing::debug!(%error, "their leaders are asked again later");
+                }
             }
         }
+        self.lead(&found);
+        read.retain(|number| !self.positions.leaderless().contains(number));
         if read.is_empty() {
             return Ok(None);
         }
-        let ends = self.client.ends(&read)?;
+        let ends = match self.client.ends(&read) {
+            Ok(ends) => ends,
+            // Kafka has just answered: it is one leader that doesn't.
+            Err(error) => {
+                tracing::debug!(%error, "the ends are asked for again later");
+                return Ok(None);
+            }
+        };
         if self.positions.are_beyond(&ends) {
             return Ok(Some(End::TopicReplaced));
         }
@@ -256,6 +305,9 @@ impl Reader {
 
     /// Adds partitions to what is read. A partition that came later is read from its beginning.
     fn assign(&mut self, numbers: &[i32], from_beginning: bool) -> KafkaResult<()> {
+        if numbers.is_empty() {
+            return Ok(());
+        }
         let mut from = Offsets::new();
         for (number, mut start) in self.client.starts(numbers)? {
             if from_beginning {
@@ -268,9 +320,7 @@ impl Reader {
             from.insert(number, start.from);
             self.positions.begin(number, start);
         }
-        self.client.assign(&from)?;
-        self.enter(self.positions.phase());
-        Ok(())
+        self.client.assign(&from)
     }
 
     /// Returns false once nobody listens.
@@ -279,12 +329,18 @@ impl Reader {
     }
 
     fn enter(&self, phase: Phase) {
-        let partitions = self.positions.len();
-        let lag = (partitions > 0).then(|| self.positions.lag());
+        let lag = (self.positions.len() > 0).then(|| self.positions.lag());
+        let leaderless = match phase {
+            Phase::Loading { .. } | Phase::Live => {
+                self.positions.leaderless().iter().copied().collect()
+            }
+            _ => Vec::new(),
+        };
         self.status.send_if_modified(|status| {
             let next = Status {
                 phase,
-                partitions,
+                partitions: self.known.len(),
+                leaderless,
                 lag,
                 skipped: status.skipped,
             };
