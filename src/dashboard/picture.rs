@@ -140,12 +140,21 @@ impl Picture {
     }
 
     fn place(&mut self, point: &Point<'_>, record: &Record<'_>, now: i64) {
+        // A log goes back further than the window, and its partitions are read one after the other: what is older
+        // than the newest of another one is no stray.
+        let begin = self.axis.head().map(|head| head - self.grid.window);
+        let is_past = record.history && begin.is_some_and(|begin| point.time < begin);
+        if is_past && self.axis.is_current(now) {
+            return;
+        }
         match self.axis.place(point.time, self.sender(point), now) {
             Place::Inside => self.draw(point, now),
             Place::Stray => {
                 if self.strays.len() == STRAYS {
                     self.strays.remove(0);
-                    self.bad.add(Bad::StrayTime, record);
+                    if !is_past {
+                        self.bad.add(Bad::StrayTime, record);
+                    }
                 }
                 self.strays.push(Point {
                     device: point.device.clone().into_owned().into(),

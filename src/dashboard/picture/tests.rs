@@ -330,6 +330,31 @@ fn event_time_may_run_faster_than_the_clock_where_all_devices_do() {
 }
 
 #[test]
+fn history_of_before_the_window_is_not_bad_and_whoever_sends_such_times_now_is() {
+    let mut picture = picture();
+    let value = br#"{"v":1}"#;
+    let old = |n: i64| NOW - 4 * WINDOW + n * 1_000;
+    let of_a_partition = || {
+        (0..1_200).map(move |n| Record {
+            history: true,
+            ..record(old(n), value)
+        })
+    };
+    // One after the other, as a log is read.
+    picture.apply(of_a_partition(), NOW);
+    picture.apply(of_a_partition(), NOW);
+    let told = snapshot(&picture, NOW);
+    assert_eq!(
+        (&told["now"]["records"], &told["now"]["bad"]),
+        (&json!(2_400), &json!(0))
+    );
+    assert_eq!(told["now"]["head"], old(1_199));
+    picture.apply((0..1_200).map(|n| record(old(n), value)), NOW);
+    let told = snapshot(&picture, NOW);
+    assert!(told["now"]["bad"].as_u64() > Some(500), "{}", told["now"]);
+}
+
+#[test]
 fn stray_that_moves_the_axis_is_drawn_only_where_it_belongs() {
     let mut picture = picture();
     send(&mut picture, NOW + 3_600_000_000, "0", NOW);
