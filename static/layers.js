@@ -130,13 +130,13 @@ function drawDensity(plot, ctx, columns, seconds, kind, colour) {
 }
 
 /** Which share of the devices lies in each row: the difference of a distribution that is linear between bounds. */
-function sharesByRow(bounds, min, row) {
+export function sharesByRow(bounds, min, row) {
   const shares = new Float32Array(ROWS);
   let n = 0;
   const below = (value) => {
     if (value <= bounds[0]) return 0;
     while (n < LEVELS.length - 2 && bounds[n + 1] < value) n++;
-    if (bounds[n + 1] <= value) return 1;
+    if (value >= bounds[LEVELS.length - 1]) return 1;
     const part = (value - bounds[n]) / (bounds[n + 1] - bounds[n] || 1);
     return LEVELS[n] + (LEVELS[n + 1] - LEVELS[n]) * part;
   };

@@ -193,6 +193,13 @@ const checks = {
     source = startSource(table("crowd", ids), "--interval", "4s", "--advance-millis-per-batch", "4000");
     await until(page, "all devices", () => globalThis.fireworks.model.now.devices >= 4990);
     await until(page, "their spread", () => globalThis.fireworks.model.now.crowd && [...globalThis.fireworks.model.columns.values()].some(({ q }) => q?.length === 23));
+    // A bound that lies right on a row's edge, as the median does at zero.
+    const [least, most] = await page.evaluate(async () => {
+      const { LEVELS, sharesByRow } = await import(document.querySelector("script[type=module]").src.replace("app.js", "layers.js"));
+      const shares = sharesByRow(LEVELS.map((level) => 140 * level - 70), -70, 1);
+      return [Math.min(...shares), Math.max(...shares)];
+    });
+    check(Math.abs(least * 140 - 1) < 0.01 && Math.abs(most * 140 - 1) < 0.01, `of an even crowd a row has from ${least} to ${most}`);
     await page.locator("#search").fill("device-4321");
     await page.locator("#found li .pin").click();
     await until(page, "the pinned device in the list", () => [...document.querySelectorAll('#legend .pin[aria-pressed="true"]')].length === 1);
