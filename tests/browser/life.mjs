@@ -149,6 +149,38 @@ const checks = {
     check(gap < 1.9, `there is a gap of ${gap} s in the picture`);
   },
 
+  async "a tab that nobody sees while the server is restarted shows a whole picture when it is seen again"() {
+    const context = await page.context().browser().newContext();
+    await context.clock.install();
+    const tab = await context.newPage();
+    await tab.goto(`http://localhost:${pagePort}/`);
+    await untilState(tab, "Live");
+    const turn = (isHidden) =>
+      tab.evaluate((hidden) => {
+        Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+      }, isHidden);
+    const seen = () => tab.evaluate(() => [globalThis.fireworks.model.about.epoch, globalThis.fireworks.model.now.at]);
+    await turn(true);
+    await context.clock.fastForward(61000);
+    await end(dashboard);
+    const before = await seen();
+    dashboard = startDashboard();
+    await untilState(page, "Live");
+    await page.waitForTimeout(2000);
+    check((await seen()).join() === before.join(), "it went on without being seen");
+    await turn(false);
+    await until(tab, "the picture of the next server", (epoch) => globalThis.fireworks.model.about.epoch !== epoch, before[0]);
+    await untilState(tab, "Live");
+    await until(tab, "what comes after it", (at) => globalThis.fireworks.model.now.at > at + 3000, before[1]);
+    const gap = await tab.evaluate(() => {
+      const { times } = globalThis.fireworks.model;
+      return Math.max(...times.slice(1).map((time, n) => time - times[n]));
+    });
+    check(gap < 1.9, `there is a gap of ${gap} s in the picture`);
+    await context.close();
+  },
+
   async "a source that stops is told apart from a Kafka that does, and both come back"() {
     source.kill("SIGSTOP");
     await untilState(page, "Stale");

@@ -84,6 +84,21 @@ const untilStreams = (page, count) =>
     },
     count,
   );
+/** Hides a tab, or shows it again: a browser without a screen shows all of its tabs. */
+const turn = (page, isHidden) =>
+  page.evaluate((hidden) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, isHidden);
+/** The longest time without a point, in seconds; and how many points are missing that the server has. */
+const holes = (page) =>
+  page.evaluate(async () => {
+    const { model } = globalThis.fireworks;
+    const snapshot = await (await fetch("/api/snapshot")).json();
+    const gap = Math.max(...model.times.slice(1).map((time, n) => time - model.times[n]));
+    const missing = snapshot.series.map(({ i, b }) => b.length - (model.devices.get(i)?.values.filter((value) => value !== null).length ?? 0));
+    return { gap, missing: Math.max(...missing) };
+  });
 const columns = (page) => page.evaluate(() => globalThis.fireworks.model.times.length);
 
 function check(holds, what) {
@@ -142,6 +157,33 @@ const checks = {
       return [own, length(first)];
     });
     check(own >= theirs - 2, `after a pause ${theirs - own} of ${theirs} points are missing`);
+  },
+
+  async "a tab that nobody sees lets go of its stream after a minute, and goes on without a gap"(page) {
+    const context = await page.context().browser().newContext();
+    // Its clock can be put forward; the server's and the stream's stay as they are.
+    await context.clock.install();
+    const tab = await open(context);
+    const records = () => tab.evaluate(() => globalThis.fireworks.model.now.records);
+    await until(tab, "movement", () => globalThis.fireworks?.model.now.records > JSON.parse(document.getElementById("snapshot").textContent).now.records);
+    await untilStreams(page, 2);
+    await turn(tab, true);
+    await context.clock.fastForward(55000);
+    const early = await records();
+    await until(tab, "movement before the minute is over", (seen) => globalThis.fireworks.model.now.records > seen, early);
+    await context.clock.fastForward(6000);
+    await untilStreams(page, 1);
+    const [shown, meanwhile] = [await records(), await page.evaluate(() => globalThis.fireworks.model.now.records)];
+    await until(page, "records that it doesn't see", (seen) => globalThis.fireworks.model.now.records > seen + 20, meanwhile);
+    check((await records()) === shown, "it went on without being seen");
+    await turn(tab, false);
+    await untilStreams(page, 2);
+    await until(tab, "what it hasn't seen", (seen) => globalThis.fireworks.model.now.records > seen + 20, meanwhile);
+    const { gap, missing } = await holes(tab);
+    check(gap < 1.9 && missing <= 2, `there is a gap of ${gap} s, and ${missing} points are missing`);
+    check((await tab.evaluate(() => globalThis.fireworks.view.missed)) === 0, "it got another picture instead of what was missing");
+    await context.close();
+    await untilStreams(page, 1);
   },
 
   async "the fan of theory tells the share inside, and a device's memory stands beside a walk without one"(page) {
