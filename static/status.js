@@ -1,6 +1,7 @@
 // What state the picture is in, said honestly: a badge, a line of help, and the headline numbers.
 //
-// Each cause of a picture that isn't the present has a shape, a text, and a way out of its own.
+// Each cause of a picture that isn't the present has a shape, a text, and a way out of its own. The way out fits a
+// line below the picture of 1280 pixels: the picture keeps its size.
 
 import * as format from "./format.js";
 
@@ -20,7 +21,7 @@ export function stateOf({ model, latest, up, paused, held, serverNow }) {
   if (!paused) return state;
   const detail = `${format.count(held)} new · Space goes on`;
   // A pause must not hide that there is nothing to go on with.
-  if (["link", "bad", "missing"].includes(state.kind)) return { ...state, label: `Paused · ${state.label}`, empty: null };
+  if (["link", "bad", "missing", "part"].includes(state.kind)) return { ...state, label: `Paused · ${state.label}`, empty: null };
   return { kind: "paused", label: "Paused", detail };
 }
 
@@ -35,7 +36,7 @@ function livingState({ model, now, up, serverNow }) {
       kind: "link",
       label: "Reconnecting",
       detail: hasPicture ? "the last picture is kept" : "the dashboard doesn’t answer",
-      help: help("The dashboard doesn’t answer. Start it again if it was stopped: this page goes on by itself, without a gap."),
+      help: help("Start the dashboard again if it was stopped: this page goes on by itself, without a gap."),
       empty: empty("The dashboard doesn’t answer", "It will be here as soon as it is back."),
     };
   }
@@ -45,7 +46,7 @@ function livingState({ model, now, up, serverNow }) {
         kind: "bad",
         label: "No Kafka",
         detail: state.cause,
-        help: help(`Kafka at ${about.kafka} doesn’t answer. Start it, or check --bootstrap-servers: reading goes on where it was.`),
+        help: help(`Start Kafka at ${about.kafka}, or check --bootstrap-servers: reading goes on where it was.`),
         empty: empty(`Kafka at ${about.kafka} doesn’t answer`, `Trying again until it does (${state.cause}).`, ["fireworks broker"]),
       };
     case "missing":
@@ -62,13 +63,15 @@ function livingState({ model, now, up, serverNow }) {
       const percent = `${Math.floor((100 * state.done) / Math.max(1, state.total))} %`;
       return { kind: "wait", label: "Loading history", detail: percent, empty: empty("Loading history…", percent) };
     }
-    case "empty":
-      return {
-        kind: "idle",
-        label: "No messages yet",
-        detail: "",
-        empty: empty(`Topic “${about.topic}” has no messages yet`, "They are shown as soon as they come:", commands(about)),
-      };
+  }
+  if (now.leaderless?.length > 0) return withoutLeader({ now, about, hasPicture });
+  if (state.kind === "empty") {
+    return {
+      kind: "idle",
+      label: "No messages yet",
+      detail: "",
+      empty: empty(`Topic “${about.topic}” has no messages yet`, "They are shown as soon as they come:", commands(about)),
+    };
   }
   const silence = now.arrived === null ? 0 : serverNow - now.arrived;
   if (silence > now.patience_ms) {
@@ -86,12 +89,32 @@ function livingState({ model, now, up, serverNow }) {
       kind: "lag",
       label: "Catching up",
       detail: `${format.count(now.lag)} messages behind`,
-      help: help("Messages come faster than they are read. If that lasts, the picture jumps to fresh ones and says what it skipped."),
+      help: help("Messages come faster than they are read. If that lasts, it jumps to fresh ones and says so."),
       empty: empty("Catching up…", ""),
     };
   }
   const nothing = empty("Nothing that could be drawn", "Records come, but no device with a number. See the bad messages.");
   return { kind: "live", label: "Live", detail: "", empty: nothing };
+}
+
+/** What can't be read for want of a leader is missing in the picture, and the rest of it goes on. */
+function withoutLeader({ now, about, hasPicture }) {
+  const { leaderless, partitions } = now;
+  const isOne = leaderless.length === 1;
+  const isAll = leaderless.length === partitions;
+  const listed = leaderless.slice(0, 4).join(", ") + (leaderless.length > 4 ? ", …" : "");
+  const what = isOne ? `Partition ${listed} has` : `Partitions ${listed} have`;
+  const remedy = isOne ? "Start its broker" : "Start their brokers";
+  const rest = isAll ? "reading goes on where it was" : "the other partitions go on meanwhile";
+  const text = `${what} no leader that answers. ${remedy}: ${rest}.`;
+  const some = isOne ? `partition ${listed} has no leader` : `${leaderless.length} of ${partitions} partitions have no leader`;
+  return {
+    kind: "part",
+    label: isAll ? "No leader" : "Incomplete",
+    detail: isAll ? `nothing of ${about.topic} can be read` : some,
+    help: hasPicture ? text : "",
+    empty: hasPicture ? null : { title: `Topic “${about.topic}” can’t be read${isAll ? "" : " as a whole"} now`, text, run: [] },
+  };
 }
 
 /** What the picture is not, in a line below it. */

@@ -79,6 +79,26 @@ async function until(page, what, condition, argument) {
 const untilState = (page, ...labels) =>
   until(page, `the state ${labels.join(" or ")}`, (wanted) => wanted.includes(document.getElementById("state").textContent), labels);
 
+/** The page as it would be if its picture were another one; its stream keeps silent. */
+async function openAltered(alter) {
+  const context = await page.context().browser().newContext();
+  await context.addInitScript(() => delete globalThis.SharedWorker);
+  await context.route("**/api/stream*", () => {});
+  await context.route(`http://localhost:${pagePort}/`, async (route) => {
+    const response = await route.fetch();
+    const body = (await response.text()).replace(/<script type="application\/json" id="snapshot">(.*?)<\/script>/s, (_, text) => {
+      const snapshot = JSON.parse(text);
+      alter(snapshot);
+      const json = JSON.stringify(snapshot).replaceAll("<", "\\u003c");
+      return `<script type="application/json" id="snapshot">${json}</script>`;
+    });
+    await route.fulfill({ response, body });
+  });
+  const other = await context.newPage();
+  await other.goto(`http://localhost:${pagePort}/`);
+  return other;
+}
+
 let broker = startBroker();
 let dashboard = startDashboard();
 let source = null;
@@ -198,25 +218,33 @@ const checks = {
   },
 
   async "a history that loads says how far it is"() {
-    const context = await page.context().browser().newContext();
-    await context.addInitScript(() => delete globalThis.SharedWorker);
-    // The page as it is for a moment, and longer where there is much to read; the stream keeps silent.
-    await context.route("**/api/stream*", () => {});
-    await context.route(`http://localhost:${pagePort}/`, async (route) => {
-      const response = await route.fetch();
-      const body = (await response.text()).replace(/<script type="application\/json" id="snapshot">(.*?)<\/script>/s, (_, text) => {
-        const snapshot = JSON.parse(text);
-        Object.assign(snapshot, { series: [], columns: [], top: [], latest: [] });
-        snapshot.now.state = { kind: "loading", done: 1, total: 4 };
-        return `<script type="application/json" id="snapshot">${JSON.stringify(snapshot)}</script>`;
-      });
-      await route.fulfill({ response, body });
+    // For a moment only, but where there is much to read.
+    const other = await openAltered((snapshot) => {
+      Object.assign(snapshot, { series: [], columns: [], top: [], latest: [] });
+      snapshot.now.state = { kind: "loading", done: 1, total: 4 };
     });
-    const other = await context.newPage();
-    await other.goto(`http://localhost:${pagePort}/`);
     await untilState(other, "Loading history");
     await until(other, "how far it is", () => document.getElementById("detail").textContent === "25 %" && document.getElementById("empty-text").textContent === "25 %");
-    await context.close();
+    await other.context().close();
+  },
+
+  async "a partition without a leader is named, with what can be done, in a pause too"() {
+    // What a server says then is seen on three brokers, in tests/dashboard_leader.rs.
+    const one = await openAltered(({ now }) => Object.assign(now, { partitions: 3, leaderless: [1] }));
+    await untilState(one, "Incomplete");
+    const said = await one.evaluate(() => ["detail", "help"].map((id) => document.getElementById(id).textContent));
+    check(said[0] === "partition 1 has no leader", `it says: ${said[0]}`);
+    check(/Partition 1 has no leader.*Start its broker: the other partitions go on/.test(said[1]), `it says: ${said[1]}`);
+    await one.locator("#pause").click();
+    await untilState(one, "Paused · Incomplete");
+    await one.context().close();
+    const all = await openAltered((snapshot) => {
+      Object.assign(snapshot, { series: [], columns: [], top: [], latest: [] });
+      Object.assign(snapshot.now, { state: { kind: "empty" }, records: 0, partitions: 2, leaderless: [0, 1] });
+    });
+    await untilState(all, "No leader");
+    await until(all, "what to do", () => /Start their brokers/.test(document.getElementById("empty-text").textContent));
+    await all.context().close();
   },
 
   async "thousands of devices become a crowd, in which one can be found and pinned"() {
