@@ -234,7 +234,7 @@ function write(now) {
 function writePicture() {
   const { field, theory, crowd } = model.now;
   put("field", field ?? "value");
-  put("field-how", chart.hasFan ? "from a common beginning" : "by event time");
+  put("field-how", chart.hasFan ? "from one start" : "by event time");
   put("value-head", field ?? "latest");
   put("panel-title", theory ? "share of devices inside the fan" : "messages a second");
   at("modes").hidden = !theory;

@@ -41,7 +41,8 @@ export function fixed(number, decimals) {
   return minus(Math.abs(number) < 1e5 ? number.toFixed(decimals) : number.toExponential(2));
 }
 
-const minus = (text) => text.replace("-", "\u2212");
+/** Text of a number, with a sign as wide as a digit; what rounds to nothing has none. */
+const minus = (text) => (/^-0(\.0+)?$/.test(text) ? text.slice(1) : text.replace("-", "\u2212"));
 
 export function duration(ms) {
   const seconds = Math.round(Math.abs(ms) / 1000);
