@@ -29,9 +29,11 @@ pub enum System {
     Streams,
     Confluent,
     Quix,
-    /// No processing: the client library moves as many bytes. Its records are those of a topic and its state.
+    /// No processing: the client library moves as many bytes. Its records are those of a topic and its state, so many
+    /// of the latter for each of the former.
     Limit {
         sample: &'static str,
+        state_share: f64,
     },
 }
 
@@ -69,9 +71,14 @@ impl System {
             System::Brownian => {
                 fireworks(&[&["brownian", "--workers", &workers], &names[..]].concat())
             }
-            System::Limit { sample } => {
+            System::Limit {
+                sample,
+                state_share,
+            } => {
                 let state = format!("{sample}.state");
                 let samples = ["--sample-output", sample, "--sample-state", &state];
+                let share = ["--state-share", &state_share.to_string()];
+                let samples = [samples.as_slice(), &share].concat();
                 peer(self.name(), &[&names[..], &samples].concat())
             }
             _ => peer(self.name(), &names),
@@ -91,8 +98,9 @@ pub struct Cost {
     pub rate: f64,
     /// The most that it has held in memory, in bytes.
     pub peak_memory: u64,
-    /// How many steps it has written.
+    /// How many steps it has written, and how many records of state for each.
     pub steps: usize,
+    state_share: f64,
 }
 
 /// Where a run is.
@@ -147,6 +155,7 @@ pub fn run(
         System::Limit { .. } => 0,
         _ => load.verify(kafka, &output, system == System::Brownian),
     };
+    let state_share = kafka.records(&state) as f64 / kafka.records(&output) as f64;
     if keep_as.is_none() {
         kafka.delete(&[&output, &state]);
     }
@@ -158,6 +167,7 @@ pub fn run(
         rate: messages / (last.time - warm.time).as_secs_f64(),
         peak_memory,
         steps,
+        state_share,
     }
 }
 
@@ -182,17 +192,25 @@ pub fn measure(scope: &Scope) -> Part {
         System::Brownian,
         &run(&kafka, System::Brownian, &few, 1, Some(sample)),
     );
-    let systems = [
-        System::Brownian,
-        System::Streams,
-        System::Confluent,
-        System::Limit { sample },
-        System::Quix,
-    ];
     let mut costs: [Vec<Cost>; 5] = Default::default();
     for _ in 0..scope.runs {
-        for (system, costs) in systems.into_iter().zip(&mut costs) {
-            let load = if system == System::Quix { &few } else { &load };
+        let ours = run(&kafka, System::Brownian, &load, 1, None);
+        let state_share = ours.state_share;
+        tell(System::Brownian, &ours);
+        costs[0].push(ours);
+        let peers = [
+            (System::Streams, &load),
+            (System::Confluent, &load),
+            (
+                System::Limit {
+                    sample,
+                    state_share,
+                },
+                &load,
+            ),
+            (System::Quix, &few),
+        ];
+        for ((system, load), costs) in peers.into_iter().zip(&mut costs[1..]) {
             let cost = run(&kafka, system, load, 1, None);
             tell(system, &cost);
             costs.push(cost);

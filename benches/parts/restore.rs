@@ -6,7 +6,7 @@ use fireworks::kafka::partitioner;
 use fireworks::model::event_time::EventTime;
 use fireworks::model::noise::Noise;
 use fireworks::model::state::{self, Owner};
-use fireworks::model::window::{CAPACITY, Held};
+use fireworks::model::window::{BLOCK, CAPACITY, Held};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -20,7 +20,7 @@ use crate::report::{Part, Row, Target};
 use crate::support::unique;
 
 const DEVICES: usize = 100_000;
-const RECORDS: usize = DEVICES * CAPACITY;
+const RECORDS: usize = DEVICES * CAPACITY / BLOCK;
 const WORKERS: usize = 2;
 /// What a restore may take on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -73,14 +73,14 @@ pub fn measure(scope: &Scope) -> Part {
     ];
     let about = format!(
         "`brownian` with {WORKERS} workers, from its start until the full windows of {DEVICES} devices are there: {RECORDS} records\n\
-         of {:.0} bytes with their key from an Apache Kafka. Beside it, as many readers. Every device has come back.",
+         of {:.0} bytes with their key, {BLOCK} readings in each, from an Apache Kafka. Beside it, as many readers. Every device has come back.",
         bytes as f64 / RECORDS as f64
     );
     Part::new("Restoring", &about, rows)
 }
 
-/// Writes full windows, as they stand after compaction: the devices in turn, reading by reading. Returns the
-/// bytes of keys and values.
+/// Writes full windows, as they stand after compaction: the devices in turn, block by block. Returns the bytes of keys
+/// and values.
 fn fill(kafka: &Kafka, input: &str, topic: &str) -> usize {
     let producer: BaseProducer = kafka
         .client()
@@ -112,9 +112,13 @@ fn fill(kafka: &Kafka, input: &str, topic: &str) -> usize {
     let (key, value) = state::encode_owner(&owner);
     (0..PARTITIONS).for_each(|partition| write(partition, &key, &value));
     let names: Vec<_> = (1..=DEVICES).map(|n| format!("sensor-{n}")).collect();
-    for slot in 0..CAPACITY {
+    for first in (0..CAPACITY).step_by(BLOCK) {
         for (n, name) in names.iter().enumerate() {
-            let (key, value) = record(name, n, slot);
+            let block: Vec<_> = (first..first + BLOCK)
+                .map(|slot| held(name, n, slot))
+                .collect();
+            let (mut key, mut value) = (Vec::new(), Vec::new());
+            state::encode_held(name, &block, &mut key, &mut value);
             let partition = partitioner::partition(name.as_bytes(), PARTITIONS);
             write(partition, &key, &value);
         }
@@ -126,12 +130,12 @@ fn fill(kafka: &Kafka, input: &str, topic: &str) -> usize {
 }
 
 /// A reading that has changed a few times; its numbers are as incompressible as real ones.
-fn record(device_id: &str, n: usize, slot: usize) -> (Vec<u8>, Vec<u8>) {
+fn held(device_id: &str, n: usize, slot: usize) -> Held {
     let noise = |salt: u64| {
         let seed = (n * CAPACITY + slot) as u64 ^ salt << 32;
         Noise::new(seed, device_id).at(slot as i64).0
     };
-    let held = Held {
+    Held {
         event_time: EventTime::from_millis(1_700_000_000_000 + slot as i64 * 1000).unwrap(),
         index: slot as i64,
         position: noise(1) * 40.0,
@@ -140,10 +144,7 @@ fn record(device_id: &str, n: usize, slot: usize) -> (Vec<u8>, Vec<u8>) {
         volatility: 1.0,
         revision: (n % 3) as u32,
         slot: slot as u8,
-    };
-    let (mut key, mut value) = (Vec::new(), Vec::new());
-    state::encode_held(device_id, &held, &mut key, &mut value);
-    (key, value)
+    }
 }
 
 /// Commits the beginning of the input for the group that bears its name: a state without offsets is refused.

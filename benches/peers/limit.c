@@ -1,8 +1,8 @@
 /* What librdkafka alone can do: the bytes that `fireworks brownian` reads and writes, and none of its work.
  *
- * Each record consumed brings one on the output and one on OUTPUT.state, exactly once. They are records that brownian
- * has written before, read into memory at the start and sent round and round, so that compression has the same to do:
- * the last 50,000 each of --sample-output and --sample-state.
+ * Each record consumed brings one on the output and --state-share (1) of one on OUTPUT.state, exactly once. They are
+ * records that brownian has written before, read into memory at the start and sent round and round, so that compression
+ * has the same to do: the last 50,000 each of --sample-output and --sample-state.
  *
  * Linked with the very librdkafka of our crate, rdkafka-sys (its version is in Cargo.lock), with the settings of
  * src/kafka/group.rs and producer.rs. Tuned to be the limit: records are consumed in batches, topics are looked up
@@ -41,6 +41,7 @@ typedef struct {
 
 static const char *servers, *input, *output, *group, *sample_output, *sample_state;
 static long commit_interval_ms = 100, threads = 1;
+static double state_share = 1;
 static samples_t steps[MAX_PARTITIONS], states[MAX_PARTITIONS];
 static volatile sig_atomic_t stopping;
 
@@ -161,7 +162,7 @@ static void *work(void *number) {
         snprintf(id, sizeof id, "%s/limit/%ld", group, (long)number);
         snprintf(state, sizeof state, "%s.state", output);
         rd_kafka_t *producer = client(RD_KAFKA_PRODUCER, "transactional.id", id, "transaction.timeout.ms", "10000",
-            "linger.ms", "5", "compression.type", "lz4", "queue.buffering.max.messages", "500000",
+            "linger.ms", "50", "compression.type", "lz4", "queue.buffering.max.messages", "500000",
             "queue.buffering.max.kbytes", "262144", "retry.backoff.ms", "2", "retry.backoff.max.ms", "20", NULL);
         rd_kafka_topic_t *to_output = rd_kafka_topic_new(producer, output, NULL);
         rd_kafka_topic_t *to_state = rd_kafka_topic_new(producer, state, NULL);
@@ -173,10 +174,10 @@ static void *work(void *number) {
         rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(reader);
         rd_kafka_message_t **messages = malloc(BATCH * sizeof *messages);
 
-        /* By partition: the offset that comes next, or -1 where nothing is to be committed; what is consumed since the
-         * last commit; and which samples come next. */
+        /* By partition: the offset that comes next, or -1 where nothing is to be committed; how many records of state
+         * are due; and which samples come next. */
         int64_t *offsets = malloc(MAX_PARTITIONS * sizeof *offsets);
-        size_t *consumed = calloc(MAX_PARTITIONS, sizeof *consumed);
+        double *due = calloc(MAX_PARTITIONS, sizeof *due);
         size_t *next_step = calloc(MAX_PARTITIONS, sizeof *next_step);
         size_t *next_state = calloc(MAX_PARTITIONS, sizeof *next_state);
         for (int i = 0; i < MAX_PARTITIONS; i++) offsets[i] = -1;
@@ -196,7 +197,7 @@ static void *work(void *number) {
                         }
                         produce(producer, to_output, partition, &steps[partition], &next_step[partition]);
                         offsets[partition] = message->offset + 1;
-                        consumed[partition]++;
+                        due[partition] += state_share;
                         rd_kafka_message_destroy(message);
                 }
                 age = begun ? now_ms() - begun : 0;
@@ -206,7 +207,7 @@ static void *work(void *number) {
                 for (int i = 0; i < MAX_PARTITIONS; i++) {
                         if (offsets[i] < 0) continue;
                         rd_kafka_topic_partition_list_add(progress, input, i)->offset = offsets[i];
-                        for (; consumed[i] > 0; consumed[i]--)
+                        for (; due[i] >= 1; due[i]--)
                                 produce(producer, to_state, i, &states[i], &next_state[i]);
                         offsets[i] = -1;
                 }
@@ -234,6 +235,7 @@ int main(int count, char **arguments) {
         for (int i = 1; i + 1 < count; i += 2) {
                 if (!strcmp(arguments[i], "--commit-interval-ms")) commit_interval_ms = atol(arguments[i + 1]);
                 if (!strcmp(arguments[i], "--threads")) threads = atol(arguments[i + 1]);
+                if (!strcmp(arguments[i], "--state-share")) state_share = atof(arguments[i + 1]);
                 for (size_t k = 0; k < sizeof texts / sizeof *texts; k++)
                         if (!strcmp(arguments[i], texts[k].name)) *texts[k].value = arguments[i + 1];
         }

@@ -10,15 +10,16 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let (key, value) = rest.split_at(usize::from(*length).min(rest.len()));
-    match decode(key, value) {
-        Ok(Record::Held { device_id, held }) => {
+    let mut block = Vec::new();
+    match decode(key, value, &mut block) {
+        Ok(Record::Held { device_id }) => {
             let (mut encoded_key, mut encoded_value) = (Vec::new(), Vec::new());
-            encode_held(device_id, &held, &mut encoded_key, &mut encoded_value);
+            encode_held(device_id, &block, &mut encoded_key, &mut encoded_value);
             assert_eq!((&*encoded_key, &*encoded_value), (key, value));
         }
         Ok(Record::Owner(owner)) => {
             let (key, value) = encode_owner(&owner);
-            assert_eq!(decode(&key, &value), Ok(Record::Owner(owner)));
+            assert_eq!(decode(&key, &value, &mut block), Ok(Record::Owner(owner)));
         }
         Err(_) => {}
     }

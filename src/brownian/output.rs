@@ -145,10 +145,10 @@ impl Output {
             })?;
             *has_owner = true;
         }
-        processor.take_changes(|device_id, held| {
+        processor.take_changes(|device_id, block| {
             self.key.clear();
             self.value.clear();
-            state::encode_held(device_id, held, &mut self.key, &mut self.value);
+            state::encode_held(device_id, block, &mut self.key, &mut self.value);
             self.producer.send(Record {
                 topic,
                 partition,

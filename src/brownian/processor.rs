@@ -116,10 +116,10 @@ impl Processor {
         }
     }
 
-    /// Hands out every reading held that has changed since the last call: what the state store lacks.
+    /// Hands out every block of readings held that has changed since the last call: what the state store lacks.
     pub(super) fn take_changes<E>(
         &mut self,
-        mut each: impl FnMut(&str, &Held) -> Result<(), E>,
+        mut each: impl FnMut(&str, &[Held]) -> Result<(), E>,
     ) -> Result<(), E> {
         for index in self.dirty.drain(..) {
             let (device_id, window) = self
@@ -127,9 +127,9 @@ impl Processor {
                 .get_index_mut(index)
                 .expect("windows are never removed");
             let mut result = Ok(());
-            window.take_dirty(|held| {
+            window.take_dirty(|block| {
                 if result.is_ok() {
-                    result = each(device_id, held);
+                    result = each(device_id, block);
                 }
             });
             result?;
@@ -141,6 +141,7 @@ impl Processor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::window::BLOCK;
     use std::collections::HashMap;
 
     fn value(device: &str, index: i64, millis: i64) -> Vec<u8> {
@@ -201,9 +202,11 @@ mod tests {
         let mut save = |processor: &mut Processor| {
             let mut changes = 0;
             processor
-                .take_changes(|device, held| {
+                .take_changes(|device, block| {
                     changes += 1;
-                    store.insert((device.to_owned(), held.slot), *held);
+                    for held in block {
+                        store.insert((device.to_owned(), held.slot), *held);
+                    }
                     Ok::<(), ()>(())
                 })
                 .unwrap();
@@ -213,7 +216,7 @@ mod tests {
             process(&mut processor, "a", index + 10);
             process(&mut processor, "b", 300 - index);
         }
-        assert_eq!(save(&mut processor), 200);
+        assert_eq!(save(&mut processor), 2 * 100 / BLOCK);
         assert_eq!(save(&mut processor), 0);
         process(&mut processor, "a", 400);
         assert_eq!(save(&mut processor), 1);

@@ -240,6 +240,7 @@ fn read_stores(
         .iter()
         .map(|extent| (extent.partition, new(extent)))
         .collect();
+    let mut block = Vec::new();
     let is_whole = reader.read(&settings.state, extents, cancelled, |record| {
         let store = stores.entry(record.partition).or_default();
         progress.add(record.offset + 1 - store.next);
@@ -253,13 +254,13 @@ fn read_stores(
         let (Some(key), Some(value)) = (record.key, record.value) else {
             return unreadable(StateError::Foreign);
         };
-        match state::decode(key, value) {
+        match state::decode(key, value, &mut block) {
             Err(error) => return unreadable(error),
             Ok(Record::Owner(owner)) => {
                 check_owner(settings, &owner)?;
                 store.has_owner = true;
             }
-            Ok(Record::Held { device_id, held }) => store.put(device_id, held),
+            Ok(Record::Held { device_id }) => store.put(device_id, &block),
         }
         Ok(())
     })?;
@@ -267,10 +268,11 @@ fn read_stores(
 }
 
 impl Store {
-    fn put(&mut self, device_id: &str, held: Held) {
+    fn put(&mut self, device_id: &str, block: &[Held]) {
         let index = self.index_of(device_id);
         self.likely = index + 1;
-        self.held[index].put(held);
+        let slots = &mut self.held[index];
+        block.iter().for_each(|held| slots.put(*held));
     }
 
     /// The place of a device. Where the devices have their turn, as most sources let them, a record belongs

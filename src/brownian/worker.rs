@@ -120,10 +120,16 @@ impl Worker {
     pub(super) fn run(mut self) -> anyhow::Result<()> {
         while !self.shared.shutdown.is_requested() {
             self.start_restored()?;
-            let processed = match self.consumer.poll(self.patience())? {
+            // One look at the clock for a record: it is a twentieth of a record's time.
+            let now = Instant::now();
+            if let Err(failure) = self.commit_if(self.settings.commit_interval, now) {
+                self.recover(failure)?;
+                continue;
+            }
+            let processed = match self.consumer.poll(self.patience(now))? {
                 Polled::Nothing => {
                     self.tell();
-                    self.commit_if(MIN_COMMIT_AGE)
+                    self.commit_if(MIN_COMMIT_AGE, Instant::now())
                 }
                 Polled::Record(record) => self.work.process(&record),
                 Polled::End(partition) => {
@@ -133,9 +139,7 @@ impl Worker {
                 Polled::Rebalance(rebalance) => self.rebalance(rebalance),
                 Polled::OffsetLost => self.offset_lost(),
             };
-            if let Err(failure) =
-                processed.and_then(|()| self.commit_if(self.settings.commit_interval))
-            {
+            if let Err(failure) = processed {
                 self.recover(failure)?;
             }
         }
@@ -143,17 +147,18 @@ impl Worker {
     }
 
     /// How long the next poll may wait.
-    fn patience(&self) -> Duration {
+    fn patience(&self, now: Instant) -> Duration {
         match self.work.begun {
-            Some(begun) => MIN_COMMIT_AGE.saturating_sub(begun.elapsed()),
+            Some(begun) => MIN_COMMIT_AGE.saturating_sub(now.duration_since(begun)),
             None if self.restoring.is_empty() => IDLE_POLL,
             None => RESTORING_POLL,
         }
     }
 
     /// Commits, if a transaction is open and that old.
-    fn commit_if(&mut self, age: Duration) -> Result<(), Failure> {
-        if self.work.begun.is_some_and(|begun| begun.elapsed() >= age) {
+    fn commit_if(&mut self, age: Duration, now: Instant) -> Result<(), Failure> {
+        let begun = self.work.begun;
+        if begun.is_some_and(|begun| now.duration_since(begun) >= age) {
             self.commit()
         } else {
             Ok(())

@@ -6,6 +6,7 @@
 pub mod dead_letter;
 pub mod device;
 pub mod event_time;
+mod json;
 pub mod noise;
 pub mod normal;
 pub mod reading;

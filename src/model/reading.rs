@@ -11,13 +11,14 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::device;
 use super::event_time::{EventTime, EventTimeError};
+use super::json::Json;
 
 /// One reading of one device.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Reading<'a> {
     /// The device, which is also the key of the record.
     pub device_id: Cow<'a, str>,
@@ -126,7 +127,15 @@ impl<'a> Reading<'a> {
 
     /// Appends the value of its record to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        serde_json::to_writer(out, self).expect("a reading is plain data, and a vector takes it");
+        Json(out)
+            .put(r#"{"device_id":"#, &self.device_id)
+            .put(r#","index":"#, self.index)
+            .put(r#","event_time":"#, self.event_time)
+            .put(r#","magnitude":"#, self.magnitude)
+            .put(r#","direction":"#, self.direction)
+            .put(r#","drift":"#, self.drift)
+            .put(r#","volatility":"#, self.volatility)
+            .text("}");
     }
 }
 

@@ -9,12 +9,11 @@
 //!
 //! A step is identified by (device_id, event_time, index, revision).
 
-use serde::Serialize;
-
 use super::event_time::EventTime;
+use super::json::Json;
 
 /// One step of one device's path.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
     /// The reading that it belongs to.
     pub index: i64,
@@ -35,7 +34,7 @@ pub struct Step {
 }
 
 /// The reading before a step.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Previous {
     /// Its index.
     pub index: i64,
@@ -46,7 +45,7 @@ pub struct Previous {
 }
 
 /// What the readings of a window say of the process that made them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WindowStatistics {
     /// How many readings are described.
     pub n: u32,
@@ -67,17 +66,31 @@ pub struct WindowStatistics {
 impl Step {
     /// Appends the value of its record on `markov` to `out`.
     pub fn encode(&self, device_id: &str, out: &mut Vec<u8>) {
-        #[derive(Serialize)]
-        struct Wire<'a> {
-            device_id: &'a str,
-            #[serde(flatten)]
-            step: &'a Step,
-        }
-        let wire = Wire {
-            device_id,
-            step: self,
+        let mut json = Json(out);
+        json.put(r#"{"device_id":"#, device_id)
+            .put(r#","index":"#, self.index)
+            .put(r#","event_time":"#, self.event_time)
+            .put(r#","revision":"#, self.revision)
+            .put(r#","position":"#, self.position)
+            .put(r#","step":"#, self.step)
+            .put(r#","dt":"#, self.dt);
+        match &self.previous {
+            None => json.text(r#","previous":null"#),
+            Some(previous) => json
+                .put(r#","previous":{"index":"#, previous.index)
+                .put(r#","event_time":"#, previous.event_time)
+                .put(r#","position":"#, previous.position)
+                .text("}"),
         };
-        serde_json::to_writer(out, &wire).expect("a step is plain data, and a vector takes it");
+        let window = &self.window;
+        json.put(r#","window":{"n":"#, window.n)
+            .put(r#","drift":"#, window.drift)
+            .put(r#","volatility":"#, window.volatility)
+            .put(r#","up_up":"#, window.up_up)
+            .put(r#","up_down":"#, window.up_down)
+            .put(r#","down_up":"#, window.down_up)
+            .put(r#","down_down":"#, window.down_down)
+            .text("}}");
     }
 }
 

@@ -371,7 +371,7 @@ proptest! {
         let mut store: HashMap<u8, Held> = HashMap::new();
         for (i, (index, jitter)) in arrivals.iter().enumerate() {
             if i == cut {
-                window.take_dirty(|held| { store.insert(held.slot, *held); });
+                window.take_dirty(|block| store.extend(block.iter().map(|held| (held.slot, *held))));
                 let mut slots = Slots::default();
                 store.values().for_each(|held| slots.put(*held));
                 let mut restored = slots.window().unwrap();
@@ -384,7 +384,7 @@ proptest! {
             }
             insert(&mut window, &reading(*index, 500 * (index / 2) + jitter));
             if i % 3 == 0 {
-                window.take_dirty(|held| { store.insert(held.slot, *held); });
+                window.take_dirty(|block| store.extend(block.iter().map(|held| (held.slot, *held))));
             }
         }
     }

@@ -151,7 +151,7 @@ mod tests {
         for name in [
             "Cargo.lock",
             "docker/Dockerfile",
-            "benches/restore.rs",
+            "benches/main.rs",
             "src/up/net/mod.rs",
             "templates/dashboard.html",
             "kind/charts/kafka/Chart.yaml",
