@@ -53,6 +53,11 @@ bench: ## measure everything beside its peers and limits, or PARTS of it; writes
 	$(CARGO) bench --locked --bench bench --no-run
 	tests/kafka/run $(CARGO) bench --locked --bench bench -- $(PARTS)
 
+.PHONY: profile
+profile: ## draw where the time goes: benches/profile (needs perf, inferno, Java 17, Maven)
+	$(CARGO) build --release --locked
+	benches/profile/run
+
 .PHONY: test-clients
 test-clients: ## check the embedded broker with kcat, kafka-python, confluent-kafka and Java clients
 	$(CARGO) build --locked

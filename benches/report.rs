@@ -63,6 +63,7 @@ impl Row {
         }
     }
 
+    /// Says why the target can't be met, where it is missed.
     pub fn or_because(mut self, reason: &str) -> Row {
         reason.clone_into(&mut self.reason);
         self
@@ -102,8 +103,8 @@ impl Row {
         [
             self.what.clone(),
             self.unit.clone(),
-            short(median(&sorted(&self.ours))),
-            format!("{}: {}", self.beside, short(median(&sorted(&self.theirs)))),
+            short(median(&self.ours)),
+            format!("{}: {}", self.beside, short(median(&self.theirs))),
             format!(
                 "{} ({}–{})",
                 short(median(&ratios)),
@@ -219,14 +220,10 @@ impl Page {
     }
 }
 
-fn sorted(values: &[f64]) -> Vec<f64> {
+/// The value in the middle.
+pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted
-}
-
-/// Of values in order.
-pub fn median(sorted: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 

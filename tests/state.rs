@@ -179,13 +179,19 @@ fn other_instances_with_other_numbers_of_workers_go_on_where_the_last_ones_stopp
 }
 
 #[test]
-fn state_of_a_newer_version_and_what_is_no_state_are_refused() {
+fn state_of_another_version_and_what_is_no_state_are_refused() {
     for (name, key, value, reason) in [
         (
             "newer",
             b"sensor-1\x00".as_slice(),
-            Some([&[2][..], &[0; 60]].concat()),
-            "it is of version 2, written by a newer fireworks; this one reads up to 1",
+            Some([&[3][..], &[0; 60]].concat()),
+            "it is of version 3, written by a newer fireworks; this one reads 2",
+        ),
+        (
+            "older",
+            b"sensor-1\x00",
+            Some([&[1][..], &[0; 52]].concat()),
+            "it is of version 1, written by an older fireworks; this one reads 2",
         ),
         (
             "foreign",
@@ -196,7 +202,7 @@ fn state_of_a_newer_version_and_what_is_no_state_are_refused() {
         (
             "short",
             b"sensor-1\x00",
-            Some(vec![1, 2, 3]),
+            Some(vec![2, 2, 3]),
             "it is no state of fireworks",
         ),
         ("null", b"sensor-1\x00", None, "it is no state of fireworks"),

@@ -35,24 +35,16 @@ pub const ALL: [(&str, Measure); 8] = [
 const PERFORMANCE: &str = "rdkafka_performance";
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Runs it, with lz4; what it has used, and the messages a second that it counts.
+/// Runs it; what it has used, and the messages a second that it counts.
 fn performance(
     kafka: &Kafka,
     topic: &str,
-    messages: &str,
+    messages: usize,
     flags: &[&str],
     settings: &[&str],
 ) -> (Duration, f64) {
-    let ours = [
-        "-b",
-        &kafka.address,
-        "-t",
-        topic,
-        "-c",
-        messages,
-        "-z",
-        "lz4",
-    ];
+    let messages = messages.to_string();
+    let ours = ["-b", &kafka.address, "-t", topic, "-c", &messages];
     // A line of its own now and then is more than enough.
     let mut arguments = [&ours[..], &["-i", "600000"], flags].concat();
     for setting in settings {

@@ -95,7 +95,7 @@ static rd_kafka_t *consumer(const char *eof) {
             "partition.assignment.strategy", "cooperative-sticky", "enable.auto.commit", "false",
             "enable.auto.offset.store", "false", "auto.offset.reset", "earliest", "enable.partition.eof", eof,
             "session.timeout.ms", "10000", "heartbeat.interval.ms", "1000", "fetch.queue.backoff.ms", "10",
-            "queued.min.messages", "100000", "queued.max.messages.kbytes", "65536", "fetch.wait.max.ms", "100", NULL);
+            "queued.min.messages", "20000", "queued.max.messages.kbytes", "16384", "fetch.wait.max.ms", "100", NULL);
         rd_kafka_poll_set_consumer(consumer);
         return consumer;
 }

@@ -43,7 +43,7 @@ def steps(reading, state):
     return [step for _, step in changed]
 
 
-def main(options):
+def main(options, directory):
     app = Application(
         broker_address=options.bootstrap_servers,
         consumer_group=options.group,
@@ -51,7 +51,7 @@ def main(options):
         auto_offset_reset="earliest",
         commit_interval=options.commit_interval_ms / 1000,
         consumer_poll_timeout=min(0.1, options.commit_interval_ms / 1000),
-        state_dir=tempfile.mkdtemp(prefix="quix-peer-"),
+        state_dir=directory,
         loglevel="WARNING",
         consumer_extra_config={
             "session.timeout.ms": 10000,
@@ -83,4 +83,5 @@ def main(options):
     app.run()
 
 
-main(options())
+with tempfile.TemporaryDirectory(prefix="quix-peer-") as directory:
+    main(options(), directory)

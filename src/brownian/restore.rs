@@ -68,6 +68,7 @@ struct Progress {
 /// A restore that is under way.
 #[derive(Debug)]
 pub(super) struct Restoring {
+    /// Those that are waited for.
     pub(super) partitions: Vec<i32>,
     begun: Instant,
     logged: Instant,
@@ -177,7 +178,6 @@ fn restore(
     progress: &Progress,
     cancelled: &Shutdown,
 ) -> anyhow::Result<Option<Vec<Restored>>> {
-    let begun = Instant::now();
     let reader = Reader::new(&settings.kafka, &settings.group)?;
     let committed = reader.committed(&settings.input, partitions, cancelled)?;
     let extents = reader.settled(&settings.state, partitions, cancelled)?;
@@ -194,13 +194,6 @@ fn restore(
         let processor = Processor::restore(store.held).map_err(|device_id| {
             anyhow!("the state of device `{device_id}` in partition {partition} of topic `{}` is incomplete", settings.state)
         })?;
-        tracing::info!(
-            partition,
-            offset,
-            devices = processor.devices(),
-            seconds = begun.elapsed().as_secs_f64(),
-            "restored"
-        );
         restored.push(Restored {
             partition,
             offset,

@@ -257,7 +257,7 @@ impl Worker {
             Rebalance::Revoked(partitions) => {
                 tracing::debug!(?partitions, "revoked");
                 let committed = self.commit();
-                self.forget(&partitions).map_err(abort)?;
+                self.forget(&partitions);
                 self.consumer.release(&partitions).map_err(abort)?;
                 committed?;
             }
@@ -266,7 +266,7 @@ impl Worker {
                     ?partitions,
                     "lost: the session with the group has ended, and another member may have them"
                 );
-                self.forget(&partitions).map_err(abort)?;
+                self.forget(&partitions);
                 self.consumer.release(&partitions).map_err(abort)?;
                 self.work.output.verify_cluster()?;
                 if let Some(stop) = self.consumer.stopped_lately() {
@@ -282,30 +282,18 @@ impl Worker {
         Ok(())
     }
 
-    /// Drops the state of partitions, and goes on restoring the others that were being restored with them.
-    fn forget(&mut self, partitions: &[i32]) -> anyhow::Result<()> {
-        for &partition in partitions {
-            self.work.partitions.remove(&partition);
-            self.shared.held.forget(partition);
+    /// Drops the state of partitions, also of those that are being restored; the others of the same restore are
+    /// not begun anew.
+    fn forget(&mut self, partitions: &[i32]) {
+        for partition in partitions {
+            self.work.partitions.remove(partition);
+            self.shared.held.forget(*partition);
         }
-        let (stale, kept) = std::mem::take(&mut self.restoring)
-            .into_iter()
-            .partition::<Vec<_>, _>(|restoring| {
-                restoring.partitions.iter().any(|p| partitions.contains(p))
-            });
-        self.restoring = kept;
-        for restoring in stale {
-            let rest: Vec<_> = restoring
-                .partitions
-                .iter()
-                .copied()
-                .filter(|p| !partitions.contains(p))
-                .collect();
-            if !rest.is_empty() {
-                self.restoring.push(Restoring::begin(&self.settings, rest)?);
-            }
+        for restoring in &mut self.restoring {
+            restoring.partitions.retain(|p| !partitions.contains(p));
         }
-        Ok(())
+        self.restoring
+            .retain(|restoring| !restoring.partitions.is_empty());
     }
 
     /// Starts the partitions whose state is there.
@@ -314,15 +302,25 @@ impl Worker {
             let Some(outcome) = self.restoring[i].finished() else {
                 continue;
             };
-            let took = self.restoring.remove(i).took();
-            for restored in outcome? {
+            let restoring = self.restoring.remove(i);
+            let (took, wanted) = (restoring.took(), &restoring.partitions);
+            // Some may have gone to another member meanwhile.
+            let restored = outcome?.into_iter();
+            for restored in restored.filter(|one| wanted.contains(&one.partition)) {
+                tracing::info!(
+                    partition = restored.partition,
+                    offset = restored.offset,
+                    devices = restored.processor.devices(),
+                    seconds = took.as_secs_f64(),
+                    "restored"
+                );
+                self.shared.held.restored(restored.partition, took);
                 let running = Running {
                     processor: restored.processor,
                     has_owner: restored.has_owner,
                     next: restored.offset,
                     read_to_end_at: None,
                 };
-                self.shared.held.restored(restored.partition, took);
                 self.work.partitions.insert(restored.partition, running);
                 self.consumer.start(restored.partition, restored.offset)?;
                 if restored.is_elsewhere {

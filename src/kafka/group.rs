@@ -227,8 +227,9 @@ impl GroupConsumer {
             ("heartbeat.interval.ms", "1000"),
             // A second, by default, for which a consumer whose queue was full stands still.
             ("fetch.queue.backoff.ms", "10"),
-            ("queued.min.messages", "100000"),
-            ("queued.max.messages.kbytes", "65536"),
+            // Enough to be busy with while more is fetched; the rest would be memory, and cold when its turn comes.
+            ("queued.min.messages", "20000"),
+            ("queued.max.messages.kbytes", "16384"),
             ("fetch.wait.max.ms", "100"),
         ]);
         let consumer: BaseConsumer<GroupContext> = config

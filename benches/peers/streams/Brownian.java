@@ -1,4 +1,5 @@
 import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
@@ -31,7 +32,9 @@ public final class Brownian {
                 System.exit(2);
             }
         }
-        var streams = new KafkaStreams(topology(options.get("--input"), options.get("--output")), settings(options));
+        Path directory = Files.createTempDirectory("streams-peer");
+        var streams = new KafkaStreams(
+                topology(options.get("--input"), options.get("--output")), settings(options, directory));
         var stop = new CountDownLatch(1);
         streams.setUncaughtExceptionHandler(error -> {
             error.printStackTrace();
@@ -40,6 +43,8 @@ public final class Brownian {
         });
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
             streams.close(Duration.ofSeconds(10));
+            streams.cleanUp();
+            directory.toFile().delete();
             stop.countDown();
         }));
         streams.start();
@@ -58,14 +63,14 @@ public final class Brownian {
                 .addSink("markov", output, new ByteArraySerializer(), new ByteArraySerializer(), "steps");
     }
 
-    private static Properties settings(Map<String, String> options) throws Exception {
+    private static Properties settings(Map<String, String> options, Path directory) {
         var settings = new Properties();
         settings.put("application.id", options.get("--group"));
         settings.put("bootstrap.servers", options.get("--bootstrap-servers"));
         settings.put("processing.guarantee", StreamsConfig.EXACTLY_ONCE_V2);
         settings.put("commit.interval.ms", options.get("--commit-interval-ms"));
         settings.put("num.stream.threads", options.get("--threads"));
-        settings.put("state.dir", Files.createTempDirectory("streams-peer").toString());
+        settings.put("state.dir", directory.toString());
         settings.put("statestore.cache.max.bytes", "0");
         settings.put("buffered.records.per.partition", "10000");
         settings.put("metric.reporters", "");
