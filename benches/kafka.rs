@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::process::{self, Running, fireworks};
 use crate::support::{self, DEADLINE, create_topic_at, wait_for};
+
+/// How long it may take to write what is left.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How many partitions every topic has.
 pub const PARTITIONS: i32 = 6;
@@ -132,6 +137,43 @@ impl Kafka {
         }
         consumer.assign(&list).unwrap();
         consumer
+    }
+}
+
+/// Writes without transactions, so that a partition's offsets count its records.
+pub struct Writer(BaseProducer);
+
+impl Writer {
+    pub fn of(kafka: &Kafka) -> Writer {
+        let producer = kafka
+            .client()
+            .set("linger.ms", "20")
+            .set("compression.type", "lz4")
+            .set("enable.idempotence", "true")
+            .set("queue.buffering.max.messages", "1000000")
+            .create()
+            .unwrap();
+        Writer(producer)
+    }
+
+    /// Takes a record, and waits for room where there is none.
+    pub fn write(&self, mut record: BaseRecord<'_, [u8], [u8]>) {
+        while let Err((error, back)) = self.0.send(record) {
+            let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+            assert_eq!(error, full);
+            self.0.poll(Duration::from_millis(5));
+            record = back;
+        }
+    }
+
+    /// Lets the client tell what has been written.
+    pub fn poll(&self) {
+        self.0.poll(Duration::ZERO);
+    }
+
+    /// Waits until everything is written.
+    pub fn finish(self) {
+        self.0.flush(PATIENCE).unwrap();
     }
 }
 

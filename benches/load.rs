@@ -12,13 +12,13 @@ use fireworks::model::reading::Reading;
 use fireworks::model::step::Step;
 use fireworks::model::window::Window;
 use rdkafka::Offset;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::BaseRecord;
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
 
-use crate::kafka::{Kafka, PARTITIONS};
+use crate::kafka::{Kafka, PARTITIONS, Writer};
 use crate::support::unique;
 
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -58,14 +58,7 @@ impl Load {
     }
 
     fn write(&self, kafka: &Kafka) {
-        let producer: BaseProducer = kafka
-            .client()
-            .set("linger.ms", "20")
-            .set("compression.type", "lz4")
-            .set("enable.idempotence", "true")
-            .set("queue.buffering.max.messages", "1000000")
-            .create()
-            .unwrap();
+        let writer = Writer::of(kafka);
         let names = self.names();
         let devices: Vec<_> = names
             .iter()
@@ -80,21 +73,16 @@ impl Load {
                 let reading = reading(name, *noise, index);
                 value.clear();
                 reading.encode(&mut value);
-                let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic)
+                let record = BaseRecord::to(&self.topic)
                     .partition(*partition)
                     .key(name.as_bytes())
-                    .payload(&value)
+                    .payload(&value[..])
                     .timestamp(reading.event_time.millis());
-                while let Err((error, back)) = producer.send(record) {
-                    let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-                    assert_eq!(error, full);
-                    producer.poll(Duration::from_millis(5));
-                    record = back;
-                }
+                writer.write(record);
             }
-            producer.poll(Duration::ZERO);
+            writer.poll();
         }
-        producer.flush(PATIENCE).unwrap();
+        writer.finish();
     }
 
     fn names(&self) -> Vec<String> {

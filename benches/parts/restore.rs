@@ -8,13 +8,13 @@ use fireworks::model::noise::Noise;
 use fireworks::model::state::{self, Owner};
 use fireworks::model::window::{BLOCK, CAPACITY, Held};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::BaseRecord;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::Scope;
-use crate::kafka::{Kafka, PARTITIONS};
+use crate::kafka::{Kafka, PARTITIONS, Writer};
 use crate::process::{Running, fireworks, own_processor_time, processor_time};
 use crate::report::{Part, Row, Target};
 use crate::support::unique;
@@ -85,27 +85,16 @@ pub fn measure(scope: &Scope) -> Part {
 /// Writes full windows, as they stand after compaction: the devices in turn, block by block. Returns the bytes of keys
 /// and values.
 fn fill(kafka: &Kafka, input: &str, topic: &str) -> usize {
-    let producer: BaseProducer = kafka
-        .client()
-        .set("linger.ms", "20")
-        .set("compression.type", "lz4")
-        .set("enable.idempotence", "true")
-        .set("queue.buffering.max.messages", "1000000")
-        .create()
-        .unwrap();
+    let writer = Writer::of(kafka);
     let mut bytes = 0;
     let mut write = |partition: i32, key: &[u8], value: &[u8]| {
         bytes += key.len() + value.len();
-        let mut record = BaseRecord::<[u8], [u8]>::to(topic)
-            .partition(partition)
-            .key(key)
-            .payload(value);
-        while let Err((error, back)) = producer.send(record) {
-            let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-            assert_eq!(error, full);
-            producer.poll(Duration::from_millis(5));
-            record = back;
-        }
+        writer.write(
+            BaseRecord::to(topic)
+                .partition(partition)
+                .key(key)
+                .payload(value),
+        );
     };
     let owner = Owner {
         input: input.to_owned(),
@@ -125,9 +114,9 @@ fn fill(kafka: &Kafka, input: &str, topic: &str) -> usize {
             let partition = partitioner::partition(name.as_bytes(), PARTITIONS);
             write(partition, &key, &value);
         }
-        producer.poll(Duration::ZERO);
+        writer.poll();
     }
-    producer.flush(PATIENCE).unwrap();
+    writer.finish();
     commit_start(kafka, input);
     bytes
 }

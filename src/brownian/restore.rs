@@ -136,6 +136,12 @@ impl Restoring {
 }
 
 impl Restoring {
+    /// Whether it knows what it has to read.
+    pub(super) fn is_reading(&self) -> bool {
+        let [_, _, offsets] = self.progress.now();
+        offsets > 0
+    }
+
     /// How long it has taken so far.
     pub(super) fn took(&self) -> Duration {
         self.begun.elapsed()

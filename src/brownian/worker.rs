@@ -257,7 +257,7 @@ impl Worker {
             Rebalance::Revoked(partitions) => {
                 tracing::debug!(?partitions, "revoked");
                 let committed = self.commit();
-                self.forget(&partitions);
+                self.forget(&partitions).map_err(abort)?;
                 self.consumer.release(&partitions).map_err(abort)?;
                 committed?;
             }
@@ -266,7 +266,7 @@ impl Worker {
                     ?partitions,
                     "lost: the session with the group has ended, and another member may have them"
                 );
-                self.forget(&partitions);
+                self.forget(&partitions).map_err(abort)?;
                 self.consumer.release(&partitions).map_err(abort)?;
                 self.work.output.verify_cluster()?;
                 if let Some(stop) = self.consumer.stopped_lately() {
@@ -282,18 +282,25 @@ impl Worker {
         Ok(())
     }
 
-    /// Drops the state of partitions, also of those that are being restored; the others of the same restore are
-    /// not begun anew.
-    fn forget(&mut self, partitions: &[i32]) {
+    /// Drops the state of partitions, and goes on restoring the others that were being restored with them.
+    fn forget(&mut self, partitions: &[i32]) -> anyhow::Result<()> {
         for partition in partitions {
             self.work.partitions.remove(partition);
             self.shared.held.forget(*partition);
         }
-        for restoring in &mut self.restoring {
+        for mut restoring in std::mem::take(&mut self.restoring) {
+            let before = restoring.partitions.len();
             restoring.partitions.retain(|p| !partitions.contains(p));
+            if restoring.partitions.is_empty() {
+                continue;
+            }
+            // What is being read is not read twice; but what is still waited for may be of those that are gone.
+            if restoring.partitions.len() < before && !restoring.is_reading() {
+                restoring = Restoring::begin(&self.settings, restoring.partitions.clone())?;
+            }
+            self.restoring.push(restoring);
         }
-        self.restoring
-            .retain(|restoring| !restoring.partitions.is_empty());
+        Ok(())
     }
 
     /// Starts the partitions whose state is there.
