@@ -251,6 +251,10 @@ pub fn measure(scope: &Scope) -> Part {
          its sums and its normal distribution are C, and no delivery is reported to it.",
         beyond(&whole(confluent))
     );
+    let broker_reason = format!(
+        "the C loop, which writes the same bytes and does it best, costs the broker {:.2} µs a message.",
+        median(&broker(limit))
+    );
     let limit_reason = "the C loop takes records by the thousand and names topics by handle, for which the crate \
          has no call; the rest is reading and writing JSON, the window and its statistics (`benches/profile`).";
     let (streams_name, limit_name) = ("Kafka Streams", "librdkafka alone");
@@ -302,13 +306,15 @@ pub fn measure(scope: &Scope) -> Part {
             "while Kafka Streams runs",
             broker(streams),
             Target::AtMost(0.5),
-        ),
+        )
+        .or_because(&broker_reason),
     ];
     kafka.delete(&[&load.topic, &few.topic, sample, &format!("{sample}.state")]);
     let about = format!(
         "{} readings of {DEVICES} devices in order from an Apache Kafka to the end, exactly once, with the state kept;\n\
          one worker, a commit every 100 ms. Whole: from the start of the process. Steady: after the first third. Quix\n\
-         Streams gets {FEW} readings. The C loop consumes the same readings and produces as many records of the same\n\
+         Streams gets {FEW} readings, and keeps its windows in its state, as its tutorials do: kept beside it, in Python, they\n\
+         were four times as fast. The C loop consumes the same readings and produces as many records of the same\n\
          bytes, in transactions, and processes nothing.",
         load.messages()
     );
