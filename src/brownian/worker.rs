@@ -18,9 +18,8 @@ use super::processor::{Outcome, Processor};
 use super::restore::{OnLostOffset, Restoring};
 use super::totals::Totals;
 use super::until_end::UntilEnd;
-use crate::error::Help;
 use crate::kafka::group::{GroupConsumer, Polled, Rebalance, Received};
-use crate::kafka::producer::Failure;
+use crate::kafka::producer::{Failure, fenced_by_a_stop};
 use crate::metrics::Readiness;
 use crate::model::step::Step;
 use crate::shutdown::Shutdown;
@@ -270,7 +269,7 @@ impl Worker {
                 self.consumer.release(&partitions).map_err(abort)?;
                 self.work.output.verify_cluster()?;
                 if let Some(stop) = self.consumer.stopped_lately() {
-                    return Err(fenced_by_the_group(stop));
+                    return Err(fenced_by_a_stop(stop));
                 }
                 if self.work.output.is_open() {
                     return Err(Failure::Abort(anyhow!(
@@ -475,17 +474,6 @@ impl Work {
         }
         Ok(())
     }
-}
-
-/// Who was stopped for so long has been given up by its group. It could join anew; but whoever stopped it has
-/// most likely put another in its place, and a process that ends says so.
-fn fenced_by_the_group(stop: Duration) -> Failure {
-    let error = anyhow!(
-        "fenced: this process was stopped for {} s, and its group has given its partitions to others",
-        stop.as_secs()
-    );
-    let error = Err::<(), _>(error).help(|| "start it again: it goes on where the group is".into());
-    Failure::Fatal(error.expect_err("it is an error"))
 }
 
 /// One worker's whole life, for its thread.

@@ -278,6 +278,10 @@ impl TransactionalProducer {
                 Err(failure) => return Err(Failure::Fatal(failure.into_error())),
             }
         }
+        // Whoever was stopped meanwhile may have been replaced, and would fence the one in its place.
+        if let Some(stop) = self.settings.waits().stopped_lately() {
+            return Err(fenced_by_a_stop(stop));
+        }
         self.renew()?;
         Ok(Ended::Decided)
     }
@@ -417,6 +421,17 @@ impl TransactionalProducer {
             tracing::debug!(%error, id = self.id, "aborting with records in flight");
         }
     }
+}
+
+/// Who was stopped for so long is given up by its group and by the coordinator of its transactions. It could begin
+/// anew; but whoever stopped it has most likely put another in its place, and a process that ends says so.
+pub fn fenced_by_a_stop(stop: Duration) -> Failure {
+    let error = anyhow!(
+        "fenced: this process was stopped for {} s, and others may do its work by now",
+        stop.as_secs()
+    );
+    let error = Err::<(), _>(error).help(|| "start it again: it goes on where they are".into());
+    Failure::Fatal(error.expect_err("it is an error"))
 }
 
 /// A client that has not taken over its transactional id yet.
