@@ -10,7 +10,6 @@ without keywords (0.3 µs, not 0.8) and reports no deliveries, and Python's coll
 none. See window.py for the rest.
 """
 
-import argparse
 import gc
 import signal
 import time
@@ -18,19 +17,11 @@ import time
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from orjson import JSONDecodeError, dumps, loads
 
+from options import options
 from window import CAPACITY, Window, restored
 
 BATCH = 1000
 SLOTS = [bytes([slot]) for slot in range(CAPACITY)]
-
-
-def options():
-    parser = argparse.ArgumentParser()
-    for name in ("--bootstrap-servers", "--input", "--output", "--group"):
-        parser.add_argument(name, required=True)
-    parser.add_argument("--commit-interval-ms", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=1, choices=[1])
-    return parser.parse_args()
 
 
 class Job:
@@ -46,7 +37,7 @@ class Job:
             "bootstrap.servers": options.bootstrap_servers,
             "transactional.id": options.group + "/confluent",
             "transaction.timeout.ms": 10000,
-            "linger.ms": 5,
+            "linger.ms": 50,
             "compression.type": "lz4",
             "queue.buffering.max.messages": 1000000,
             "queue.buffering.max.kbytes": 524288,
@@ -69,8 +60,8 @@ class Job:
             "session.timeout.ms": 10000,
             "heartbeat.interval.ms": 1000,
             "fetch.queue.backoff.ms": 10,
-            "queued.min.messages": 100000,
-            "queued.max.messages.kbytes": 65536,
+            "queued.min.messages": 20000,
+            "queued.max.messages.kbytes": 16384,
             "fetch.wait.max.ms": 100,
         }
 

@@ -9,22 +9,13 @@ Tuned: librdkafka's settings are those of our own client, the state is bytes, th
 of cycles runs rarely. See window.py for the rest.
 """
 
-import argparse
 import gc
 import tempfile
 
 from quixstreams import Application
 
+from options import options
 from window import STORED, Window, millis, restored
-
-
-def options():
-    parser = argparse.ArgumentParser()
-    for name in ("--bootstrap-servers", "--input", "--output", "--group"):
-        parser.add_argument(name, required=True)
-    parser.add_argument("--commit-interval-ms", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=1, choices=[1])
-    return parser.parse_args()
 
 
 def window_of(stored):
@@ -57,15 +48,15 @@ def main(options, directory):
             "session.timeout.ms": 10000,
             "heartbeat.interval.ms": 1000,
             "fetch.queue.backoff.ms": 10,
-            "queued.min.messages": 100000,
-            "queued.max.messages.kbytes": 65536,
+            "queued.min.messages": 20000,
+            "queued.max.messages.kbytes": 16384,
             "fetch.wait.max.ms": 100,
         },
         producer_extra_config={
             # Without a name of its own, nobody ends what a killed predecessor left open before its timeout.
             "transactional.id": options.group + "/quix",
             "transaction.timeout.ms": 10000,
-            "linger.ms": 5,
+            "linger.ms": 50,
             "compression.type": "lz4",
             "queue.buffering.max.messages": 1000000,
             "queue.buffering.max.kbytes": 524288,
