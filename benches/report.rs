@@ -63,6 +63,11 @@ impl Row {
         }
     }
 
+    /// A figure that should not be above a limit.
+    pub fn limited(what: &str, unit: &str, ours: Vec<f64>, limit: f64) -> Row {
+        Row::new(what, unit, ours, "limit", vec![limit], Target::AtMost(1.0))
+    }
+
     /// Says why the target can't be met, where it is missed.
     pub fn or_because(mut self, reason: &str) -> Row {
         reason.clone_into(&mut self.reason);

@@ -52,10 +52,7 @@ impl Dashboard {
             kafka,
         ]);
         let address = wait_for("the dashboard's address", || {
-            let log = process.stderr();
-            let (_, rest) = log.split_once("http://localhost:")?;
-            let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            Some(format!("127.0.0.1:{port}"))
+            support::page_address(&process.stderr())
         });
         let dashboard = Dashboard {
             process,

@@ -142,12 +142,7 @@ fn three_processes_write_what_a_demo_writes_byte_for_byte() {
             by_device(&committed_at(&demo.kafka, "readings")),
             by_device(&committed_at(kafka, &readings))
         );
-        let page = wait_for("the page's address", || {
-            let log = dashboard.stderr();
-            let (_, rest) = log.split_once("http://localhost:")?;
-            let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            Some(format!("127.0.0.1:{port}"))
-        });
+        let page = wait_for("the page's address", || page_address(&dashboard.stderr()));
         wait_for("every step to be seen at the dashboard", || {
             (snapshot(&page)["now"]["records"] == expected).then_some(())
         });

@@ -9,8 +9,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::Scope;
 use crate::kafka::Kafka;
 use crate::process::{Running, fireworks, processor_time};
-use crate::report::{Part, Row, Target};
-use crate::support::{unique, wait_for};
+use crate::report::{Part, Row};
+use crate::support::{page_address, unique, wait_for};
 
 const RATE: usize = 100_000;
 const CLIENTS: usize = 1_000;
@@ -23,22 +23,8 @@ pub fn measure(scope: &Scope) -> Part {
     let events = (0..scope.runs).map(|_| an_event()).collect();
     let clients = (0..scope.runs).map(|_| a_client()).collect();
     let rows = vec![
-        Row::new(
-            "an event",
-            "µs of processor time",
-            events,
-            "limit",
-            vec![2.0],
-            Target::AtMost(1.0),
-        ),
-        Row::new(
-            "a client",
-            "% of a core",
-            clients,
-            "limit",
-            vec![0.05],
-            Target::AtMost(1.0),
-        ),
+        Row::limited("an event", "µs of processor time", events, 2.0),
+        Row::limited("a client", "% of a core", clients, 0.05),
     ];
     let about = format!(
         "The whole process, over {} s. An event: `generate` writes {RATE} readings of 1,000 devices a second, and one client\n\
@@ -66,7 +52,7 @@ impl Pipeline {
         let listen = ["dashboard", "--listen", "127.0.0.1:0"];
         let dashboard = [&listen[..], &names[..]].concat();
         let dashboard = Running::start("dashboard", fireworks(&dashboard));
-        let page = wait_for("the page's address", || address(&dashboard.log()));
+        let page = wait_for("the page's address", || page_address(&dashboard.log()));
         Pipeline {
             _source: source,
             dashboard,
@@ -132,13 +118,6 @@ fn a_client() -> f64 {
         together * 1e2
     );
     (together - alone) / CLIENTS as f64 * 1e2
-}
-
-/// Where a page is, as the log says.
-pub fn address(log: &str) -> Option<String> {
-    let (_, rest) = log.split_once("http://localhost:")?;
-    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Some(format!("127.0.0.1:{port}"))
 }
 
 /// Asks for the stream of a page.

@@ -13,14 +13,13 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 
-use super::dashboard::address;
 use super::processor::{System, run};
 use crate::Scope;
 use crate::kafka::{Kafka, PARTITIONS};
 use crate::load::Load;
 use crate::process::{Running, fireworks, root};
 use crate::report::{Part, Row, Target};
-use crate::support::{unique, wait_for};
+use crate::support::{page_address, unique, wait_for};
 
 /// For how long events are timed.
 const WATCH: Duration = Duration::from_secs(20);
@@ -100,20 +99,10 @@ pub fn measure(scope: &Scope) -> Part {
             };
             shares.clone().map(share).collect()
         };
-        let limit = |ms| ("limit", vec![ms], Target::AtMost(1.0));
-        let (beside, ms, target) = limit(150.0);
-        rows.push(Row::new(
-            "a browser's screen, p99",
-            unit,
-            p99,
-            beside,
-            ms,
-            target,
-        ));
+        rows.push(Row::limited("a browser's screen, p99", unit, p99, 150.0));
         for (quantile, name) in ["p50", "p99"].into_iter().enumerate() {
-            let (beside, ms, target) = limit(50.0);
             let what = format!("the screen beyond the reader and the tick, {name}");
-            rows.push(Row::new(&what, "ms", share(quantile), beside, ms, target));
+            rows.push(Row::limited(&what, "ms", share(quantile), 50.0));
         }
     }
     let about = format!(
@@ -155,7 +144,7 @@ fn pipeline(kafka: &Kafka, system: System, rate: usize, has_screen: bool) -> Del
         has_screen.then(|| stage(&["dashboard", "--topic", &markov, "--listen", "127.0.0.1:0"]));
     let page = dashboard
         .as_ref()
-        .map(|dashboard| wait_for("the page's address", || address(&dashboard.log())));
+        .map(|dashboard| wait_for("the page's address", || page_address(&dashboard.log())));
     let mut reader = Reader::new(kafka, &markov);
     reader.watch(WARM_UP);
     let delays = std::thread::scope(|scope| {

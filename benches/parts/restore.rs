@@ -67,12 +67,11 @@ pub fn measure(scope: &Scope) -> Part {
         )
         .or_because(REASON)
     };
-    let limit = vec![15.0];
     let times = ours.iter().map(|cost| cost.time).collect();
     let rows = vec![
         row("time", |cost| cost.time),
         row("processor time", |cost| cost.processor),
-        Row::new("time", "s", times, "limit", limit, Target::AtMost(1.0)),
+        Row::limited("time", "s", times, 15.0),
     ];
     let about = format!(
         "`brownian` with {WORKERS} workers, from its start until the full windows of {DEVICES} devices are there: {RECORDS} records\n\

@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::dashboard;
 use crate::Scope;
 use crate::process::{Running, fireworks};
-use crate::report::{Part, Row, Target};
-use crate::support::wait_for;
+use crate::report::{Part, Row};
+use crate::support::{page_address, wait_for};
 
 /// Starts that are measured for a figure.
 const STARTS: usize = 20;
@@ -16,21 +16,12 @@ pub fn measure(scope: &Scope) -> Part {
     let versions = (0..scope.runs).map(|_| version()).collect();
     let pictures = (0..scope.runs).map(|_| demo()).collect();
     let rows = vec![
-        Row::new(
-            "`fireworks --version`",
-            "ms",
-            versions,
-            "limit",
-            vec![5.0],
-            Target::AtMost(1.0),
-        ),
-        Row::new(
+        Row::limited("`fireworks --version`", "ms", versions, 5.0),
+        Row::limited(
             "`fireworks demo`, to the first picture",
             "ms",
             pictures,
-            "limit",
-            vec![1000.0],
-            Target::AtMost(1.0),
+            1000.0,
         ),
     ];
     let about = format!(
@@ -56,7 +47,7 @@ fn demo() -> f64 {
     let began = Instant::now();
     let ports = ["--listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0"];
     let demo = Running::start("demo", fireworks(&[&["demo"], &ports[..]].concat()));
-    let page = wait_for("the page's address", || dashboard::address(&demo.log()));
+    let page = wait_for("the page's address", || page_address(&demo.log()));
     // As a page follows it: the stream tells of the state when it changes.
     let mut stream = dashboard::follow(&page);
     let mut told = String::new();

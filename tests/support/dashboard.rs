@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::message::OwnedHeaders;
 use serde_json::Value;
 
-use super::{Process, flush, kafka, producer, send_record, start, wait_for};
+use super::{Process, flush, kafka, page_address, producer, send_record, start, wait_for};
 
 /// One that shows a topic of the Kafka to test on.
 pub struct Dashboard {
@@ -27,10 +27,7 @@ impl Dashboard {
             kafka(),
         ]);
         let address = wait_for("the dashboard's address", || {
-            let log = process.stderr();
-            let (_, rest) = log.split_once("http://localhost:")?;
-            let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            Some(format!("127.0.0.1:{port}"))
+            page_address(&process.stderr())
         });
         Dashboard { process, address }
     }

@@ -71,6 +71,13 @@ pub fn broker_address(log: &str) -> Option<String> {
     Some(rest.split_once(',')?.0.to_owned())
 }
 
+/// Where the page of a `dashboard` or a `demo` is, as its log says.
+pub fn page_address(log: &str) -> Option<String> {
+    let (_, rest) = log.split_once("http://localhost:")?;
+    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some(format!("127.0.0.1:{port}"))
+}
+
 /// An embedded broker in a process of its own, to be stopped, killed or measured, and its address.
 pub fn broker_process(arguments: &[&str]) -> (Process, String) {
     let process = start(&[&["broker"], arguments].concat());
