@@ -399,8 +399,8 @@ impl TransactionalProducer {
         if let Err(failure) = self.verify_cluster() {
             return failure;
         }
-        match error.code {
-            Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => {
+        match (error.code, self.settings.waits().stopped_lately()) {
+            (Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch), _) => {
                 let reason = format!(
                     "fenced: another process uses the transactional id `{}`, or this one was silent for too long",
                     self.id
@@ -410,6 +410,15 @@ impl TransactionalProducer {
                 let error = Err::<(), _>(anyhow!(text).context(reason)).help(|| help.into());
                 Failure::Fatal(error.expect_err("it is an error"))
             }
+            // So the coordinator answers, too, when it has ended the transaction in the meantime.
+            (
+                Some(
+                    Code::InvalidTransactionalState
+                    | Code::InvalidProducerIdMapping
+                    | Code::UnknownProducerId,
+                ),
+                Some(stop),
+            ) => fenced_by_a_stop(stop),
             _ => Failure::Fatal(anyhow!(text)),
         }
     }
