@@ -227,8 +227,10 @@ impl GroupConsumer {
             ("heartbeat.interval.ms", "1000"),
             // A second, by default, for which a consumer whose queue was full stands still.
             ("fetch.queue.backoff.ms", "10"),
-            // Enough to be busy with while more is fetched; the rest would be memory, and cold when its turn comes.
-            ("queued.min.messages", "20000"),
+            // Enough to be busy with while more is fetched; the rest would be memory, and cold when its turn comes: the
+            // megabyte that the client fetches of a partition by default is twice the memory, and no less time.
+            ("fetch.message.max.bytes", "262144"),
+            ("queued.min.messages", "5000"),
             ("queued.max.messages.kbytes", "16384"),
             ("fetch.wait.max.ms", "100"),
         ]);
@@ -256,9 +258,6 @@ impl GroupConsumer {
 
     /// Waits for the next thing to do.
     pub fn poll(&self, timeout: Duration) -> anyhow::Result<Polled<'_>> {
-        if let Some(rebalance) = self.next_rebalance() {
-            return Ok(Polled::Rebalance(rebalance));
-        }
         match self.client().poll(timeout) {
             Some(Ok(message)) => {
                 self.reached();
