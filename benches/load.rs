@@ -3,6 +3,8 @@
 //! The readings are `generate`'s, a second apart, written row by row over all devices; some may come late. They
 //! are written without transactions, so that a partition's offsets count its records.
 
+use std::hint::black_box;
+use std::ops::Range;
 use std::time::Duration;
 
 use fireworks::kafka::partitioner;
@@ -10,7 +12,7 @@ use fireworks::model::event_time::EventTime;
 use fireworks::model::noise::Noise;
 use fireworks::model::reading::Reading;
 use fireworks::model::step::Step;
-use fireworks::model::window::Window;
+use fireworks::model::window::{CAPACITY, Window};
 use rdkafka::Offset;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
@@ -19,6 +21,7 @@ use rustc_hash::FxHashMap;
 use serde::Deserialize;
 
 use crate::kafka::{Kafka, PARTITIONS, Writer};
+use crate::process::own_processor_time;
 use crate::support::unique;
 
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -130,6 +133,62 @@ fn order(readings: usize, late: f64) -> Vec<i64> {
         .collect();
     order.sort_by(|a, b| a.0.total_cmp(&b.0));
     order.into_iter().map(|(_, index)| index).collect()
+}
+
+/// The processor time, in seconds a message, of making readings as `generate` does, and of what `brownian` makes of
+/// them: reading JSON, windows with their sums, writing JSON. No Kafka, one thread, and nothing else.
+#[derive(Debug)]
+pub struct Alone {
+    pub making: f64,
+    pub processing: f64,
+}
+
+impl Alone {
+    /// So many readings of so many devices, in turn.
+    pub fn measure(devices: usize, readings: usize) -> Alone {
+        let names: Vec<_> = (1..=devices).map(|n| format!("sensor-{n}")).collect();
+        let noises: Vec<_> = names.iter().map(|name| Noise::new(42, name)).collect();
+        let last = readings as i64;
+        let mut value = Vec::new();
+        let mut make = |range: Range<i64>, each: &mut dyn FnMut(&str, &[u8])| {
+            let before = own_processor_time();
+            for index in range {
+                for (name, noise) in names.iter().zip(&noises) {
+                    value.clear();
+                    reading(name, *noise, index).encode(&mut value);
+                    each(name, &value);
+                }
+            }
+            (own_processor_time() - before).as_secs_f64() / (devices * readings) as f64
+        };
+        let making = make(0..last, &mut |_, value| {
+            black_box(value);
+        });
+        let mut windows: FxHashMap<Box<str>, Window> = FxHashMap::default();
+        let (mut steps, mut out) = (Vec::new(), Vec::new());
+        let mut process = |name: &str, value: &[u8]| {
+            let reading = Reading::decode(Some(name.as_bytes()), Some(value)).unwrap();
+            if !windows.contains_key(&*reading.device_id) {
+                windows.insert(name.into(), Window::default());
+            }
+            let window = windows.get_mut(&*reading.device_id).unwrap();
+            steps.clear();
+            window.insert(&reading, &mut steps);
+            for step in &steps {
+                out.clear();
+                step.encode(&reading.device_id, &mut out);
+                black_box(&out);
+            }
+        };
+        // While windows fill, their sums are short.
+        let full = CAPACITY as i64;
+        make(0..full, &mut process);
+        let both = make(full..full + last, &mut process);
+        Alone {
+            making,
+            processing: both - making,
+        }
+    }
 }
 
 fn reading(name: &str, noise: Noise, index: i64) -> Reading<'_> {

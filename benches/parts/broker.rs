@@ -5,10 +5,12 @@ use std::time::Duration;
 use super::{PERFORMANCE, performance};
 use crate::Scope;
 use crate::kafka::{Kafka, PARTITIONS};
-use crate::report::{Part, Row, Target};
+use crate::report::{Part, Row, Target, median};
 use crate::support::unique;
 
 const BYTES: &str = "190";
+/// How often it is all read: once takes a broker a few of the kernel's ticks of 10 ms.
+const READS: usize = 5;
 
 /// What a broker does with the messages of a run, written and then read.
 #[derive(Debug)]
@@ -39,8 +41,9 @@ fn run(kafka: &Kafka, messages: usize) -> Cost {
         flags.extend(["-p", partition]);
     }
     let settings = ["fetch.queue.backoff.ms=10", "queued.min.messages=1000000"];
-    let (_, consumed) = performance(kafka, &topic, messages, &flags, &settings);
-    let consuming = used(before);
+    let rates = (0..READS).map(|_| performance(kafka, &topic, messages, &flags, &settings).1);
+    let consumed = median(&rates.collect::<Vec<_>>());
+    let consuming = used(before) / READS as f64;
     kafka.delete(&[&topic]);
     Cost {
         produced,
@@ -105,8 +108,7 @@ pub fn measure(scope: &Scope) -> Part {
             cost,
             |cost| cost.consuming,
             Target::AtMost(0.3),
-        )
-        .or_because("it is a tenth of a microsecond and less, a few of the kernel's ticks of 10 ms in a run."),
+        ),
         Row::new(
             "the most memory",
             "MiB",
@@ -117,8 +119,8 @@ pub fn measure(scope: &Scope) -> Part {
         ),
     ];
     let about = format!(
-        "{messages} messages of {BYTES} bytes, not compressed, to {PARTITIONS} partitions with acknowledgement by all, and read again, by\n\
-         {PERFORMANCE}. The embedded broker keeps them in memory; Apache Kafka in the page cache, which is not in its\n\
+        "{messages} messages of {BYTES} bytes, not compressed, to {PARTITIONS} partitions with acknowledgement by all, and read again {READS} times,\n\
+         by {PERFORMANCE}. The embedded broker keeps them in memory; Apache Kafka in the page cache, which is not in its\n\
          memory here."
     );
     Part::new("The embedded broker", &about, rows)

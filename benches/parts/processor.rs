@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::Scope;
 use crate::kafka::{Kafka, Progress};
-use crate::load::Load;
+use crate::load::{Alone, Load};
 use crate::process::{self, Running, fireworks, peer};
 use crate::report::{Part, Row, Target, median};
 use crate::support::unique;
@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(1200);
 const DEVICES: usize = 1000;
 /// The readings for a system that is many times slower: enough to fill every window, and twice as much again.
 const FEW: usize = 300_000;
+/// How many readings of each device are made and processed without a Kafka.
+const READINGS_ALONE: usize = 1000;
 /// What comes before is warm-up: windows fill, code is compiled.
 const WARM_UP: f64 = 1.0 / 3.0;
 const UNIT: &str = "messages per core-second";
@@ -175,7 +177,7 @@ pub fn measure(scope: &Scope) -> Part {
     let kafka = Kafka::apache();
     let load = Load::fill(&kafka, DEVICES, scope.messages / DEVICES, 0.0);
     let few = Load::fill(&kafka, DEVICES, FEW / DEVICES, 0.0);
-    // It warms the broker up as well.
+    // It warms the broker up as well, whose code is compiled meanwhile.
     let sample: &'static str = unique("sample").leak();
     let tell = |system: System, cost: &Cost| {
         println!(
@@ -190,7 +192,7 @@ pub fn measure(scope: &Scope) -> Part {
     };
     tell(
         System::Brownian,
-        &run(&kafka, System::Brownian, &few, 1, Some(sample)),
+        &run(&kafka, System::Brownian, &load, 1, Some(sample)),
     );
     let mut costs: [Vec<Cost>; 5] = Default::default();
     for _ in 0..scope.runs {
@@ -239,24 +241,40 @@ pub fn measure(scope: &Scope) -> Part {
         Row::new(what, UNIT, ours, beside, theirs, Target::AtLeast(least))
     };
     let (whole_ours, steady_ours) = (whole(ours), steady(ours));
-    let beyond = |theirs: &[f64]| median(&steady(limit)) / median(theirs);
-    let streams_reason = format!(
-        "librdkafka alone, which looks at no record, reaches {:.1} times as much as Kafka Streams does when its code is\n\
-         compiled. That peer is at its best here: a serial collector, windows in memory, a record of state for each\n\
-         reading only at the commit.",
-        beyond(&steady(streams))
-    );
+    let alone = Alone::measure(DEVICES, READINGS_ALONE).processing;
+    let micros = |rates: &[f64]| 1e6 / median(rates);
+    let limit_micros = micros(&steady(limit));
+    // What nothing that uses both can be faster than.
+    let floor = limit_micros + alone * 1e6;
+    let beyond = |theirs: &[f64], target: f64| {
+        let theirs = micros(theirs);
+        format!(
+            "librdkafka alone, which looks at no record, takes {limit_micros:.2} µs a message, and reading JSON, the window and\n\
+             writing JSON alone, in one thread and without a client, {:.2} µs: together {:.2} times as much as the peer does, of\n\
+             the {target:.1} that are asked for.",
+            alone * 1e6,
+            theirs / floor
+        )
+    };
+    let (streams_whole, streams_steady) =
+        (beyond(&whole(streams), 2.5), beyond(&steady(streams), 2.5));
+    let streams_note = "That peer is at its best when its code is compiled: a serial collector, windows in memory, a record of\n\
+         state for each reading only at the commit.";
     let confluent_reason = format!(
-        "librdkafka alone, in C, reaches {:.1} times as much. The peer is that library with little Python around it: its JSON,\n\
-         its sums and its normal distribution are C, and no delivery is reported to it.",
-        beyond(&whole(confluent))
+        "{} The peer is librdkafka with little Python around it: its JSON, its sums and its normal\n\
+         distribution are C, and no delivery is reported to it.",
+        beyond(&whole(confluent), 4.0)
     );
     let broker_reason = format!(
         "the C loop, which writes the same bytes and does it best, costs the broker {:.2} µs a message.",
         median(&broker(limit))
     );
-    let limit_reason = "the C loop takes records by the thousand and names topics by handle, for which the crate \
-         has no call; the rest is reading and writing JSON, the window and its statistics (`benches/profile`).";
+    let limit_reason = format!(
+        "the C loop takes records by the thousand and names topics by handle, for which the crate has no call; reading\n\
+         JSON, the window and writing JSON alone, {:.2} µs a message, leave {:.2} of it at most (`benches/profile`).",
+        alone * 1e6,
+        limit_micros / floor
+    );
     let (streams_name, limit_name) = ("Kafka Streams", "librdkafka alone");
     let confluent_name = "confluent-kafka and orjson";
     let rows = vec![
@@ -267,7 +285,7 @@ pub fn measure(scope: &Scope) -> Part {
             whole(streams),
             2.5,
         )
-        .or_because(&streams_reason),
+        .or_because(&format!("{streams_whole} {streams_note}")),
         row(
             "`brownian`, steady",
             steady_ours.clone(),
@@ -275,7 +293,7 @@ pub fn measure(scope: &Scope) -> Part {
             steady(streams),
             2.5,
         )
-        .or_because(&streams_reason),
+        .or_because(&format!("{streams_steady} {streams_note}")),
         row(
             "`brownian`, whole",
             whole_ours,
@@ -298,7 +316,7 @@ pub fn measure(scope: &Scope) -> Part {
             steady(limit),
             0.45,
         )
-        .or_because(limit_reason),
+        .or_because(&limit_reason),
         Row::new(
             "the broker, while `brownian` runs",
             "µs of processor time a message",

@@ -9,8 +9,8 @@ use crate::report::{Part, Row, Target};
 /// A reading held may cost so much, and the process so much beside.
 const READING_BYTES: usize = 64;
 const BESIDE: usize = 64 << 20;
-const REASON: &str = "it is the largest resident set under full load: what the client has fetched and what it has not yet \
-    sent, some 50 MiB, is in it. A reading held takes 56 bytes.";
+const REASON: &str = "it is the largest resident set under full load, with what the client has fetched and what it has \
+    not yet sent. A reading held takes 56 bytes.";
 const UNIT: &str = "µs of processor time a message";
 
 pub fn measure(scope: &Scope) -> Part {

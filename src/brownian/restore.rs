@@ -9,8 +9,10 @@
 //! partition after it has reached the group's. And since a transaction of an earlier owner can move the
 //! offsets no more, the state up to there is neither behind them nor ahead.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, mpsc};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
@@ -63,6 +65,9 @@ struct Progress {
     passed: AtomicU64,
     /// Offsets to pass.
     offsets: AtomicU64,
+    /// Partitions that nobody waits for any more, and whether there are any.
+    given_up: Mutex<BTreeSet<i32>>,
+    has_given_up: AtomicBool,
 }
 
 /// A restore that is under way.
@@ -136,6 +141,13 @@ impl Restoring {
 }
 
 impl Restoring {
+    /// Does not wait for these partitions any more, nor reads what is left of them.
+    pub(super) fn give_up(&mut self, partitions: &[i32]) {
+        self.partitions.retain(|one| !partitions.contains(one));
+        self.progress.given_up().extend(partitions);
+        self.progress.has_given_up.store(true, Relaxed);
+    }
+
     /// Whether it knows what it has to read.
     pub(super) fn is_reading(&self) -> bool {
         let [_, _, offsets] = self.progress.now();
@@ -166,6 +178,15 @@ impl Progress {
         self.passed.store(passed, Relaxed);
     }
 
+    /// Whether nobody waits for a partition any more.
+    fn is_given_up(&self, partition: i32) -> bool {
+        self.has_given_up.load(Relaxed) && self.given_up().contains(&partition)
+    }
+
+    fn given_up(&self) -> MutexGuard<'_, BTreeSet<i32>> {
+        self.given_up.lock().expect("no holder of this lock panics")
+    }
+
     fn now(&self) -> [u64; 3] {
         [&self.records, &self.passed, &self.offsets].map(|count| count.load(Relaxed))
     }
@@ -177,7 +198,7 @@ impl Drop for Restoring {
     }
 }
 
-/// Restores partitions; `None` where it was cancelled.
+/// Restores partitions, as far as they are not given up; `None` where it was cancelled.
 fn restore(
     settings: &Settings,
     partitions: &[i32],
@@ -194,7 +215,9 @@ fn restore(
     };
     let mut restored = Vec::new();
     for (&partition, committed) in partitions.iter().zip(committed) {
-        let store = stores.swap_remove(&partition).unwrap_or_default();
+        let Some(store) = stores.swap_remove(&partition) else {
+            continue;
+        };
         let input = reader.extent(&settings.input, partition, cancelled)?;
         let offset = go_on_from(settings, &input, committed, store.has_owner)?;
         let processor = Processor::restore(store.held).map_err(|device_id| {
@@ -241,12 +264,16 @@ fn read_stores(
         .collect();
     let mut block = Vec::new();
     let is_whole = reader.read(&settings.state, extents, cancelled, |record| {
+        if progress.is_given_up(record.partition) {
+            stores.swap_remove(&record.partition);
+            return Ok(ControlFlow::Break(()));
+        }
         let store = stores.entry(record.partition).or_default();
         progress.add(record.offset + 1 - store.next);
         store.next = record.offset + 1;
         let unreadable = |error: StateError| {
             let record = format!("failed to read the state in partition {} of topic `{}`", record.partition, settings.state);
-            Err::<(), _>(error).context(record).help(|| {
+            Err::<ControlFlow<()>, _>(error).context(record).help(|| {
                 "run the fireworks that wrote it, or name another --output and --group, which begin anew".into()
             })
         };
@@ -261,7 +288,7 @@ fn read_stores(
             }
             Ok(Record::Held { device_id }) => store.put(device_id, &block),
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(is_whole.then_some(stores))
 }

@@ -298,11 +298,11 @@ impl Worker {
         }
         for mut restoring in std::mem::take(&mut self.restoring) {
             let before = restoring.partitions.len();
-            restoring.partitions.retain(|p| !partitions.contains(p));
+            restoring.give_up(partitions);
             if restoring.partitions.is_empty() {
                 continue;
             }
-            // What is being read is not read twice; but what is still waited for may be of those that are gone.
+            // What is being read is not read twice; but what is still waited for may be of those that have gone.
             if restoring.partitions.len() < before && !restoring.is_reading() {
                 restoring = Restoring::begin(&self.settings, restoring.partitions.clone())?;
             }

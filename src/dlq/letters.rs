@@ -2,6 +2,8 @@
 //!
 //! It looks at what is there when it is opened and no further: what is put back may come again.
 
+use std::ops::ControlFlow;
+
 use anyhow::bail;
 
 use super::Settings;
@@ -109,7 +111,7 @@ impl Letters {
         let rest: Vec<_> = self.extents.iter().map(rest).collect();
         let reader = &self.queues[0].reader;
         let is_whole = reader.read(&self.topic, &rest, shutdown, |record| {
-            each(self.letter(record))
+            each(self.letter(record)).map(ControlFlow::Continue)
         })?;
         if !is_whole {
             bail!("interrupted while reading topic `{}`", self.topic);

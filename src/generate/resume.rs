@@ -1,5 +1,7 @@
 //! Where a topic ends: its last committed reading.
 
+use std::ops::ControlFlow;
+
 use anyhow::bail;
 
 use crate::kafka::config::KafkaSettings;
@@ -54,7 +56,7 @@ pub(super) fn last_reading(
                     last = Some(row);
                 }
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         if !is_whole {
             bail!("interrupted while reading topic `{topic}`");

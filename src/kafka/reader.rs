@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -251,8 +252,8 @@ impl Reader {
         })
     }
 
-    /// Reads the committed records of these extents, in the order of each partition, and none behind them.
-    /// Returns `false` where it was interrupted.
+    /// Reads the committed records of these extents, in the order of each partition, and none behind them. `each`
+    /// may break a partition off. Returns `false` where it was interrupted.
     ///
     /// A leader that has just been chosen may know less than the one that told the end: a partition is done
     /// where its last fetch has seen that end, not where the client first calls it an end.
@@ -261,7 +262,7 @@ impl Reader {
         topic: &str,
         extents: &[Extent],
         shutdown: &Shutdown,
-        mut each: impl FnMut(Stored<'_>) -> anyhow::Result<()>,
+        mut each: impl FnMut(Stored<'_>) -> anyhow::Result<ControlFlow<()>>,
     ) -> anyhow::Result<bool> {
         let mut list = TopicPartitionList::with_capacity(extents.len());
         let mut ends: HashMap<i32, i64, FxBuildHasher> = HashMap::default();
@@ -287,10 +288,13 @@ impl Reader {
                     let Some(&end) = ends.get(&partition) else {
                         continue;
                     };
-                    if offset < end {
-                        each(stored(&message))?;
+                    let is_broken_off = offset < end && each(stored(&message))?.is_break();
+                    if is_broken_off {
+                        let mut list = TopicPartitionList::with_capacity(1);
+                        list.add_partition(topic, partition);
+                        self.committed.pause(&list)?;
                     }
-                    if offset + 1 >= end {
+                    if is_broken_off || offset + 1 >= end {
                         ends.remove(&partition);
                     }
                 }
