@@ -196,6 +196,42 @@ mod tests {
     }
 
     #[test]
+    fn readings_of_full_windows_allocate_nothing() {
+        let mut processor = Processor::default();
+        let (mut steps, mut out) = (Vec::new(), Vec::new());
+        let mut take = |index: i64, late: i64, value: &[u8]| {
+            steps.clear();
+            let outcome = processor.process(Some(b"a"), Some(value), &mut steps);
+            let Outcome::Steps { device_id } = outcome else {
+                panic!("{index} is no reading: {outcome:?}");
+            };
+            assert_eq!(steps.len() as i64, late + 1);
+            for step in &steps {
+                out.clear();
+                step.encode(&device_id, &mut out);
+            }
+            let kept = processor.take_changes(|_, _| Ok::<(), ()>(()));
+            assert_eq!(kept, Ok(()));
+        };
+        // Every second index first, and then those between, each half a window late.
+        for index in 0..300 {
+            take(index, 0, &value("a", 2 * index, 2000 * index));
+        }
+        take(300, 49, &value("a", 501, 501_000));
+        let values: Vec<_> = (301..400)
+            .map(|index| value("a", 2 * index, 2000 * index))
+            .collect();
+        let late = value("a", 701, 701_000);
+        let allocated = allocation_counter::measure(|| {
+            for (index, value) in (301..).zip(&values) {
+                take(index, 0, value);
+            }
+            take(400, 49, &late);
+        });
+        assert_eq!(allocated.count_total, 0);
+    }
+
+    #[test]
     fn changes_are_handed_out_once_and_restore_the_same_state() {
         let mut processor = Processor::default();
         let mut store: HashMap<(String, u8), Held> = HashMap::new();

@@ -173,6 +173,21 @@ mod tests {
     }
 
     #[test]
+    fn decoding_and_encoding_allocate_nothing() {
+        let mut out = Vec::with_capacity(GOOD.len());
+        let allocated = allocation_counter::measure(|| {
+            let reading = Reading::decode(Some(b"a"), Some(GOOD.as_bytes())).unwrap();
+            reading.encode(&mut out);
+        });
+        assert_eq!(
+            (out.as_slice(), allocated.count_total),
+            (GOOD.as_bytes(), 0)
+        );
+        let allocated = allocation_counter::measure(|| decode("{}").unwrap_err().clear());
+        assert_ne!(allocated.count_total, 0, "nothing is counted");
+    }
+
+    #[test]
     fn other_fields_spaces_escapes_and_order_do_not_matter() {
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
         let value = format!(
