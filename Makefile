@@ -24,7 +24,7 @@ test: ## run every test that needs no Docker, on the embedded broker
 	$(CARGO) test --locked $(ARGS)
 
 # The suites that need a Kafka: each runs on the embedded broker in `make test`, and on any other here.
-SUITES := adversarial brownian chaos crashes dashboard_load dashboard_topic demo dlq generate group metrics protocol state
+SUITES := adversarial brownian chaos crashes dashboard_load dashboard_topic demo dlq generate group metrics protocol reader state
 .PHONY: test-kafka
 test-kafka: ## run the suites that need a Kafka on the one at FIREWORKS_TEST_BOOTSTRAP_SERVERS
 	@test -n "$$FIREWORKS_TEST_BOOTSTRAP_SERVERS" || { echo 'set FIREWORKS_TEST_BOOTSTRAP_SERVERS=HOST:PORT first'; exit 2; }
