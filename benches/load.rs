@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use fireworks::kafka::partitioner;
+use fireworks::model::device;
 use fireworks::model::event_time::EventTime;
 use fireworks::model::noise::Noise;
 use fireworks::model::reading::Reading;
@@ -29,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const LATE_BY: u64 = 20;
 /// The event time of the first.
 pub const START: i64 = 1_700_000_000_000;
+/// How many readings of each device are made and processed without a Kafka.
+const READINGS_ALONE: usize = 1000;
 /// How far apart two numbers of another program may be, as a share.
 const TOLERANCE: f64 = 1e-9;
 
@@ -62,7 +65,7 @@ impl Load {
 
     fn write(&self, kafka: &Kafka) {
         let writer = Writer::of(kafka);
-        let names = self.names();
+        let names = names(self.devices);
         let devices: Vec<_> = names
             .iter()
             .map(|name| {
@@ -88,15 +91,10 @@ impl Load {
         writer.finish();
     }
 
-    fn names(&self) -> Vec<String> {
-        (1..=self.devices).map(|n| format!("sensor-{n}")).collect()
-    }
-
     /// Fails unless a topic holds exactly the steps that these readings make, those of each device in order. Where
     /// another program has written them, numbers may differ in their last digits. Returns how many they are.
     pub fn verify(&self, kafka: &Kafka, output: &str, written_by_us: bool) -> usize {
-        let mut expected: FxHashMap<String, Expected> = self
-            .names()
+        let mut expected: FxHashMap<String, Expected> = names(self.devices)
             .into_iter()
             .map(|name| (name.clone(), Expected::new(name)))
             .collect();
@@ -113,6 +111,12 @@ impl Load {
         }
         steps
     }
+}
+
+/// The devices of `generate --devices NUMBER`.
+pub fn names(devices: usize) -> Vec<String> {
+    let devices = device::numbered(u32::try_from(devices).unwrap());
+    devices.into_iter().map(|device| device.id).collect()
 }
 
 /// Indices in the order of their arrival: in turn, but for the share of those that are late.
@@ -144,11 +148,10 @@ pub struct Alone {
 }
 
 impl Alone {
-    /// So many readings of so many devices, in turn.
-    pub fn measure(devices: usize, readings: usize) -> Alone {
-        let names: Vec<_> = (1..=devices).map(|n| format!("sensor-{n}")).collect();
+    /// Many readings of so many devices, in turn.
+    pub fn measure(devices: usize) -> Alone {
+        let names = names(devices);
         let noises: Vec<_> = names.iter().map(|name| Noise::new(42, name)).collect();
-        let last = readings as i64;
         let mut value = Vec::new();
         let mut make = |range: Range<i64>, each: &mut dyn FnMut(&str, &[u8])| {
             let before = own_processor_time();
@@ -159,18 +162,18 @@ impl Alone {
                     each(name, &value);
                 }
             }
-            (own_processor_time() - before).as_secs_f64() / (devices * readings) as f64
+            (own_processor_time() - before).as_secs_f64() / (devices * READINGS_ALONE) as f64
         };
-        let making = make(0..last, &mut |_, value| {
+        let making = make(0..READINGS_ALONE as i64, &mut |_, value| {
             black_box(value);
         });
-        let mut windows: FxHashMap<Box<str>, Window> = FxHashMap::default();
+        let mut windows: FxHashMap<&str, Window> = names
+            .iter()
+            .map(|name| (name.as_str(), Window::default()))
+            .collect();
         let (mut steps, mut out) = (Vec::new(), Vec::new());
         let mut process = |name: &str, value: &[u8]| {
             let reading = Reading::decode(Some(name.as_bytes()), Some(value)).unwrap();
-            if !windows.contains_key(&*reading.device_id) {
-                windows.insert(name.into(), Window::default());
-            }
             let window = windows.get_mut(&*reading.device_id).unwrap();
             steps.clear();
             window.insert(&reading, &mut steps);
@@ -183,7 +186,7 @@ impl Alone {
         // While windows fill, their sums are short.
         let full = CAPACITY as i64;
         make(0..full, &mut process);
-        let both = make(full..full + last, &mut process);
+        let both = make(full..full + READINGS_ALONE as i64, &mut process);
         Alone {
             making,
             processing: both - making,
@@ -298,8 +301,8 @@ impl Theirs {
 /// Fails unless a topic holds exactly these readings, those of each device in order; returns how many bytes their
 /// values have.
 pub fn verify_readings(kafka: &Kafka, topic: &str, devices: usize, readings: usize) -> usize {
-    let mut next: FxHashMap<String, (Noise, i64)> = (1..=devices)
-        .map(|n| format!("sensor-{n}"))
+    let mut next: FxHashMap<String, (Noise, i64)> = names(devices)
+        .into_iter()
         .map(|name| (name.clone(), (Noise::new(42, &name), 0)))
         .collect();
     let (mut bytes, mut expected) = (0, Vec::new());

@@ -232,6 +232,11 @@ pub fn median(values: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 
+/// The figure in the middle, of what was measured several times.
+pub fn median_of<T>(costs: &[T], figure: impl Fn(&T) -> f64) -> f64 {
+    median(&costs.iter().map(figure).collect::<Vec<_>>())
+}
+
 /// Three digits, and thousands apart.
 fn short(value: f64) -> String {
     if value >= 1000.0 {

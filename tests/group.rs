@@ -7,7 +7,6 @@ mod support;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use fireworks::kafka::config::{KafkaArgs, KafkaSettings};
 use fireworks::kafka::group::{GroupConsumer, Polled, Rebalance};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -15,14 +14,6 @@ use support::*;
 
 /// Long for leaving, short for a session to run out (10 s).
 const SOON: Duration = Duration::from_secs(8);
-
-fn settings() -> KafkaSettings {
-    let args = KafkaArgs {
-        bootstrap_servers: kafka().to_owned(),
-        properties: Vec::new(),
-    };
-    args.settings().unwrap()
-}
 
 fn member(topic: &str) -> GroupConsumer {
     GroupConsumer::subscribe(&settings(), topic, topic, "test").unwrap()

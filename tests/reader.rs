@@ -7,7 +7,6 @@ mod support;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use fireworks::kafka::config::KafkaArgs;
 use fireworks::kafka::reader::Reader;
 use fireworks::shutdown::Shutdown;
 use support::*;
@@ -25,11 +24,7 @@ fn a_partition_that_is_broken_off_is_read_no_further_and_the_others_to_their_end
     }
     flush(&producer);
 
-    let args = KafkaArgs {
-        bootstrap_servers: kafka().to_owned(),
-        properties: Vec::new(),
-    };
-    let reader = Reader::new(&args.settings().unwrap(), &topic).unwrap();
+    let reader = Reader::new(&settings(), &topic).unwrap();
     let (_stop, shutdown) = Shutdown::manual();
     let extents = reader.settled(&topic, &[0, 1, 2], &shutdown).unwrap();
     let mut read: BTreeMap<i32, Vec<i64>> = BTreeMap::new();

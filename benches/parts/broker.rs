@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{PERFORMANCE, performance};
 use crate::Scope;
 use crate::kafka::{Kafka, PARTITIONS};
-use crate::report::{Part, Row, Target, median};
+use crate::report::{Part, Row, Target, median, median_of};
 use crate::support::unique;
 
 const BYTES: &str = "190";
@@ -96,7 +96,7 @@ pub fn measure(scope: &Scope) -> Part {
             theirs[theirs.len() - 1]
         );
     }
-    let apache_consuming = median(&theirs.iter().map(|cost| cost.consuming).collect::<Vec<_>>());
+    let apache_consuming = median_of(&theirs, |cost| cost.consuming);
     let floor = writing_alone(messages);
     let copying = format!(
         "writing the bytes to a socket takes {floor:.3} µs a message alone, {:.2} of what Apache Kafka needs for all of it: it has\n\

@@ -11,15 +11,13 @@ use crate::Scope;
 use crate::kafka::{Kafka, Progress};
 use crate::load::{Alone, Load};
 use crate::process::{self, Running, fireworks, peer};
-use crate::report::{Part, Row, Target, median};
+use crate::report::{Part, Row, Target, median, median_of};
 use crate::support::unique;
 
 const PATIENCE: Duration = Duration::from_secs(1200);
 const DEVICES: usize = 1000;
 /// The readings for a system that is many times slower: enough to fill every window, and twice as much again.
 const FEW: usize = 300_000;
-/// How many readings of each device are made and processed without a Kafka.
-const READINGS_ALONE: usize = 1000;
 /// What comes before is warm-up: windows fill, code is compiled.
 const WARM_UP: f64 = 1.0 / 3.0;
 const UNIT: &str = "messages per core-second";
@@ -241,7 +239,7 @@ pub fn measure(scope: &Scope) -> Part {
         Row::new(what, UNIT, ours, beside, theirs, Target::AtLeast(least))
     };
     let (whole_ours, steady_ours) = (whole(ours), steady(ours));
-    let alone = Alone::measure(DEVICES, READINGS_ALONE).processing;
+    let alone = Alone::measure(DEVICES).processing;
     let micros = |rates: &[f64]| 1e6 / median(rates);
     let limit_micros = micros(&steady(limit));
     // What nothing that uses both can be faster than.
@@ -265,7 +263,7 @@ pub fn measure(scope: &Scope) -> Part {
          distribution are C, and no delivery is reported to it.",
         beyond(&whole(confluent), 4.0)
     );
-    let rate = |costs: &[Cost]| median(&costs.iter().map(|cost| cost.rate).collect::<Vec<_>>());
+    let rate = |costs: &[Cost]| median_of(costs, |cost| cost.rate);
     let broker_reason = format!(
         "the C loop, which writes the same bytes and does it best, costs the broker {:.2} µs a message, {:.2} of what Kafka\n\
          Streams does, at {:.1} times the rate of `brownian`: a part of what the broker does goes by the request and by the\n\

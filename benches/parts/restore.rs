@@ -15,8 +15,9 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::Scope;
 use crate::kafka::{Kafka, PARTITIONS, Writer};
+use crate::load;
 use crate::process::{Running, fireworks, own_processor_time, processor_time};
-use crate::report::{Part, Row, Target, median};
+use crate::report::{Part, Row, Target, median_of};
 use crate::support::unique;
 
 const DEVICES: usize = 100_000;
@@ -52,8 +53,7 @@ pub fn measure(scope: &Scope) -> Part {
         );
     }
     kafka.delete(&[&input, &topic]);
-    let processor =
-        |costs: &[Cost]| median(&costs.iter().map(|cost| cost.processor).collect::<Vec<_>>());
+    let processor = |costs: &[Cost]| median_of(costs, |cost| cost.processor);
     let readings = DEVICES * CAPACITY;
     let each = (processor(&ours) - processor(&theirs)) * 1e6 / readings as f64;
     let reason = format!(
@@ -110,7 +110,7 @@ fn fill(kafka: &Kafka, input: &str, topic: &str) -> usize {
     };
     let (key, value) = state::encode_owner(&owner);
     (0..PARTITIONS).for_each(|partition| write(partition, &key, &value));
-    let names: Vec<_> = (1..=DEVICES).map(|n| format!("sensor-{n}")).collect();
+    let names = load::names(DEVICES);
     for first in (0..CAPACITY).step_by(BLOCK) {
         for (n, name) in names.iter().enumerate() {
             let block: Vec<_> = (first..first + BLOCK)

@@ -12,8 +12,6 @@ use crate::support::unique;
 
 const PATIENCE: Duration = Duration::from_secs(600);
 const DEVICES: usize = 1000;
-/// How many readings of each device are made without a Kafka.
-const READINGS_ALONE: usize = 1000;
 
 pub fn measure(scope: &Scope) -> Part {
     let kafka = Kafka::apache();
@@ -22,7 +20,7 @@ pub fn measure(scope: &Scope) -> Part {
     let per_core_second = |used: Duration| messages as f64 / used.as_secs_f64();
     let mut table = Vec::new();
     let mut size = 0;
-    let making = Alone::measure(DEVICES, READINGS_ALONE).making * 1e6;
+    let making = Alone::measure(DEVICES).making * 1e6;
     for codec in ["lz4", "none"] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..scope.runs {

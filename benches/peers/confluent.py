@@ -5,9 +5,9 @@ state is on OUTPUT.state, compacted: one record of 52 bytes a reading held, unde
 a transaction however often the reading changed. An error ends the program, and a new start goes on from what was
 committed.
 
-Tuned: librdkafka's settings are those of our own client; records are taken by the thousand, `produce` is called
-without keywords (0.3 µs, not 0.8) and reports no deliveries, and Python's collector of cycles is off, for there are
-none. See window.py for the rest.
+Tuned: librdkafka's settings are those of our own client, but that more is fetched at once; records are taken by the
+thousand, `produce` is called without keywords (0.3 µs, not 0.8) and reports no deliveries, and Python's collector of
+cycles is off, for there are none. See window.py for the rest.
 """
 
 import gc

@@ -5,9 +5,9 @@
  * has the same to do: the last 50,000 each of --sample-output and --sample-state.
  *
  * Linked with the very librdkafka of our crate, rdkafka-sys (its version is in Cargo.lock), with the settings of
- * src/kafka/group.rs and producer.rs. Tuned to be the limit: more is fetched, records are consumed in batches, topics are
- * looked up once, payloads are not copied, and there are no delivery reports. As in brownian, the state is written at the commit,
- * and a transaction ends when nothing more is at hand, at the earliest after 5 ms.
+ * src/kafka/group.rs and producer.rs, but that more is fetched at once. Tuned to be the limit: records are consumed in
+ * batches, topics are looked up once, payloads are not copied, and there are no delivery reports. As in brownian, the
+ * state is written at the commit, and a transaction ends when nothing more is at hand, at the earliest after 5 ms.
  */
 #include <pthread.h>
 #include <signal.h>

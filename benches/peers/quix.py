@@ -5,8 +5,8 @@ A device's window is in Quix's state, as the tutorials keep one: read with a rea
 bytes of 52 a reading. Windows kept beside the state would be faster, and nobody would take them away with a partition.
 Quix parses and writes JSON with orjson itself.
 
-Tuned: librdkafka's settings are those of our own client, the state is bytes, the log is quiet, and Python's collector
-of cycles runs rarely. See window.py for the rest.
+Tuned: librdkafka's settings are those of our own client, but that more is fetched at once; the state is bytes, the log
+is quiet, and Python's collector of cycles runs rarely. See window.py for the rest.
 """
 
 import gc

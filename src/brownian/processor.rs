@@ -213,7 +213,7 @@ mod tests {
             let kept = processor.take_changes(|_, _| Ok::<(), ()>(()));
             assert_eq!(kept, Ok(()));
         };
-        // Every second index first, and then those between, each half a window late.
+        // Every second index, so that one between two of them comes late.
         for index in 0..300 {
             take(index, 0, &value("a", 2 * index, 2000 * index));
         }

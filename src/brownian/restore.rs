@@ -65,8 +65,9 @@ struct Progress {
     passed: AtomicU64,
     /// Offsets to pass.
     offsets: AtomicU64,
-    /// Partitions that nobody waits for any more, and whether there are any.
+    /// Partitions that nobody waits for any more.
     given_up: Mutex<BTreeSet<i32>>,
+    /// Whether there are any, so that a record takes the lock only then.
     has_given_up: AtomicBool,
 }
 

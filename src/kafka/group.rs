@@ -284,6 +284,7 @@ impl GroupConsumer {
             Some(Err(error)) => {
                 Err(error).with_context(|| format!("failed to read topic `{}`", self.topic))
             }
+            // A rebalance is announced inside of a poll, which then brings nothing: so it is looked for only here.
             None => {
                 self.ask_if_cut_off();
                 Ok(self

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use fireworks::kafka::config::{KafkaArgs, KafkaSettings};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message, OwnedHeaders};
@@ -36,6 +37,15 @@ static ADDRESS: OnceLock<Option<String>> = OnceLock::new();
 pub fn kafka() -> &'static str {
     let address = ADDRESS.get_or_init(|| std::env::var("FIREWORKS_TEST_BOOTSTRAP_SERVERS").ok());
     address.as_deref().unwrap_or_else(|| embedded())
+}
+
+/// What a client of the Kafka to test on needs to know.
+pub fn settings() -> KafkaSettings {
+    let args = KafkaArgs {
+        bootstrap_servers: kafka().to_owned(),
+        properties: Vec::new(),
+    };
+    args.settings().unwrap()
 }
 
 /// Makes this the Kafka to test on, before the first use of one.
