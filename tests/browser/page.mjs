@@ -264,11 +264,10 @@ const checks = {
 
   async "a device is isolated, pinned, found and sorted, and a link shows the same"(page, context) {
     const names = await page.locator("#legend .device bdi").allTextContents();
-    await page.locator("#legend .device").nth(1).click();
-    await page.locator("#legend .pin").nth(2).click();
-    const shown = await page.evaluate(() => globalThis.fireworks.chart.plot.series.slice(1).filter(({ show }) => show).length);
-    check(shown === 1, `${shown} lines are shown of one device alone`);
-    check((await page.locator("#legend .device bdi").first().textContent()) === names[2], "the pinned device isn't on top");
+    await page.getByRole("button", { name: names[1], exact: true }).click();
+    await page.getByRole("button", { name: `Pin ${names[2]}`, exact: true }).click();
+    await until(page, "one line of one device alone", () => globalThis.fireworks.chart.plot.series.slice(1).filter(({ show }) => show).length === 1);
+    await until(page, "the pinned device on top", (name) => document.querySelector("#legend .device bdi").textContent === name, names[2]);
     await untilHash(page, "only=");
     await untilHash(page, "pin=");
     const other = await context.newPage();
