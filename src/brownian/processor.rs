@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use compact_str::CompactString;
 use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
 
@@ -17,7 +18,7 @@ use crate::model::window::{Fate, Held, Window};
 /// The windows of one partition's devices.
 #[derive(Debug, Default)]
 pub(super) struct Processor {
-    windows: IndexMap<Box<str>, Window, FxBuildHasher>,
+    windows: IndexMap<CompactString, Window, FxBuildHasher>,
     /// Which windows have changed since the last [`Processor::take_changes`].
     dirty: Vec<usize>,
 }
@@ -44,8 +45,8 @@ pub(super) enum Outcome<'a> {
 impl Processor {
     /// The state that restored readings make. An error names a device whose readings make no window.
     pub(super) fn restore(
-        held: IndexMap<Box<str>, Slots, FxBuildHasher>,
-    ) -> Result<Processor, Box<str>> {
+        held: IndexMap<CompactString, Slots, FxBuildHasher>,
+    ) -> Result<Processor, CompactString> {
         let mut processor = Processor::default();
         processor.windows.reserve(held.len());
         for (device_id, slots) in held {
@@ -256,7 +257,7 @@ mod tests {
         assert_eq!(save(&mut processor), 0);
         process(&mut processor, "a", 400);
         assert_eq!(save(&mut processor), 1);
-        let mut held: IndexMap<Box<str>, Slots, FxBuildHasher> = IndexMap::default();
+        let mut held: IndexMap<CompactString, Slots, FxBuildHasher> = IndexMap::default();
         for ((device, _), one) in store {
             held.entry(device.into()).or_default().put(one);
         }

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use compact_str::CompactString;
 use indexmap::IndexMap;
 use rustc_hash::FxBuildHasher;
 
@@ -238,7 +239,7 @@ fn restore(
 /// What a partition of the state topic holds: the newest record of each slot.
 #[derive(Default)]
 struct Store {
-    held: IndexMap<Box<str>, Slots, FxBuildHasher>,
+    held: IndexMap<CompactString, Slots, FxBuildHasher>,
     /// The place behind the device of the last record, where the next one's is likely to be.
     likely: usize,
     has_owner: bool,

@@ -229,7 +229,7 @@ impl GroupConsumer {
             ("fetch.queue.backoff.ms", "10"),
             // Enough to be busy with while more is fetched; the rest would be memory, and cold when its turn comes: the
             // megabyte that the client fetches of a partition by default is twice the memory, and no less time.
-            ("fetch.message.max.bytes", "262144"),
+            ("fetch.message.max.bytes", "131072"),
             ("queued.min.messages", "5000"),
             ("queued.max.messages.kbytes", "16384"),
             ("fetch.wait.max.ms", "100"),
