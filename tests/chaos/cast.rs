@@ -207,18 +207,22 @@ impl Cast {
     }
 
     /// Lets a stopped process go on; its name, if it is still there. One that was replaced before it had taken its
-    /// transactional ids over does so now, and fences whoever has its name meanwhile.
+    /// transactional ids over does so now, and fences whoever has its name meanwhile; so does one whose transaction the
+    /// brokers have ended while they were away, for it can't tell who did.
     pub fn thaw(&mut self, id: u32) -> Option<String> {
         let found = |actor: &&mut Actor| actor.process.id() == id;
+        let was_away = self
+            .away
+            .is_some_and(|away| away.elapsed() < 2 * SURELY_NOTICED);
         let actor = self.instances.iter_mut().find(found)?;
-        let is_newcomer = actor.is_replaced
-            && actor
-                .stopped
-                .is_some_and(|stopped| stopped - actor.begun < BIRTH);
+        let is_newcomer = actor
+            .stopped
+            .is_some_and(|stopped| stopped - actor.begun < BIRTH);
+        let fences_others = actor.is_replaced && (is_newcomer || was_away);
         actor.thaw();
         let name = actor.name.clone();
         for other in &mut self.instances {
-            other.may_be_fenced |= is_newcomer && other.name == name;
+            other.may_be_fenced |= fences_others && other.name == name;
         }
         Some(name)
     }
