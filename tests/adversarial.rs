@@ -447,7 +447,11 @@ fn input(name: &str, config: &[(&str, &str)]) -> String {
 }
 
 fn process(input: &str, output: &str) -> Outcome {
-    succeed(&[
+    process_with(input, output, &[])
+}
+
+fn process_with(input: &str, output: &str, more: &[&str]) -> Outcome {
+    let ours = [
         "brownian",
         "--input",
         input,
@@ -456,7 +460,8 @@ fn process(input: &str, output: &str) -> Outcome {
         "--group",
         input,
         "--until-end",
-    ])
+    ];
+    succeed(&[&ours, more].concat())
 }
 
 #[test]
@@ -573,4 +578,18 @@ fn dead_letters_keep_the_time_that_the_log_gave_them_and_steps_have_their_own() 
     );
     assert_eq!(committed(&format!("{topic}.dlq"))[0].timestamp, given);
     assert_eq!(committed(&output)[0].timestamp, 1_795_348_841_000);
+}
+
+#[test]
+fn a_record_may_be_larger_than_what_is_fetched_at_once() {
+    let topic = input("larger", &[("max.message.bytes", "4000000")]);
+    let output = format!("{topic}.markov");
+    let producer = producer(&[("message.max.bytes", "4000000")]);
+    let good = GOOD.replace("ID", "a");
+    let padded = good.replacen('{', &format!("{{\"pad\":\"{}\",", "x".repeat(3_000_000)), 1);
+    send(&producer, &topic, 0, Some(b"a"), Some(padded.as_bytes()));
+    send(&producer, &topic, 0, Some(b"a"), Some(good.as_bytes()));
+    flush(&producer);
+    let outcome = process_with(&topic, &output, &["-X", "message.max.bytes=4000000"]);
+    assert_eq!(committed(&output).len(), 1, "{}", outcome.stderr);
 }

@@ -213,7 +213,7 @@ impl GroupConsumer {
         topic: &str,
         client_id: &str,
     ) -> anyhow::Result<GroupConsumer> {
-        let config = settings.role(&[
+        let mut config = settings.role(&[
             ("client.id", client_id),
             ("group.id", group),
             ("partition.assignment.strategy", "cooperative-sticky"),
@@ -227,13 +227,16 @@ impl GroupConsumer {
             ("heartbeat.interval.ms", "1000"),
             // A second, by default, for which a consumer whose queue was full stands still.
             ("fetch.queue.backoff.ms", "10"),
-            // Enough to be busy with while more is fetched; the rest would be memory, and cold when its turn comes: the
-            // megabyte that the client fetches of a partition by default is twice the memory, and no less time.
-            ("fetch.message.max.bytes", "131072"),
+            // Enough to be busy with while more is fetched; the rest would be memory, and cold when its turn comes.
             ("queued.min.messages", "5000"),
             ("queued.max.messages.kbytes", "16384"),
             ("fetch.wait.max.ms", "100"),
         ]);
+        // Many batches in an answer spare the broker requests; limited over all partitions, they are little memory. The
+        // client refuses less than the largest message, and its own limit grows with that.
+        if config.get("message.max.bytes").is_none() && config.get("fetch.max.bytes").is_none() {
+            config.set("fetch.max.bytes", "1048576");
+        }
         let consumer: BaseConsumer<GroupContext> = config
             .create_with_context(GroupContext::default())
             .context("failed to create a consumer")?;
