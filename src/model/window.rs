@@ -92,7 +92,11 @@ impl Window {
     /// the order of (event_time, index).
     pub fn insert(&mut self, reading: &Reading<'_>, steps: &mut Vec<Step>) -> Fate {
         let order = (reading.event_time, reading.index);
-        let place = self.held.partition_point(|held| held.order() < order);
+        // Most come in order, and looking for a place means as many cache misses as it takes halves.
+        let place = match self.held.back() {
+            Some(newest) if newest.order() < order => self.held.len(),
+            _ => self.held.partition_point(|held| held.order() < order),
+        };
         if self
             .held
             .get(place)
@@ -168,7 +172,7 @@ impl Window {
                     event_time: previous.event_time,
                     position: previous.position,
                 }),
-                window: statistics.finish(),
+                window: statistics.finish((place + i + 1) as u32),
             });
             // What follows depends on this position alone. The inserted reading itself is always news to
             // the one after it.
@@ -242,62 +246,115 @@ pub(super) fn growth(length: usize) -> usize {
 /// pairs are formed.
 #[derive(Default)]
 struct Statistics {
-    n: u32,
     first: f64,
     last: Option<(EventTime, f64)>,
-    /// The last dt, in milliseconds and in seconds: most are the same, and a division is a third of the work.
-    dt: (i64, f64),
+    dt: Interval,
     increments: u32,
     time: f64,
     squares: f64,
-    was_up: Option<bool>,
-    pairs: [[u32; 2]; 2],
+    pairs: Pairs,
 }
 
 impl Statistics {
+    // A call would keep the sums in memory.
+    #[inline(always)]
     fn add(&mut self, held: &Held) {
-        self.n += 1;
         let Some((time, position)) = self.last.replace((held.event_time, held.position)) else {
             self.first = held.position;
             return;
         };
-        let millis = held.event_time.millis() - time.millis();
-        if millis <= 0 {
+        let Some(dt) = self.dt.between(time, held.event_time) else {
             return;
-        }
-        if millis != self.dt.0 {
-            self.dt = (millis, held.event_time.seconds_since(time));
-        }
-        let dt = self.dt.1;
+        };
         let increment = held.position - position;
         self.increments += 1;
         self.time += dt;
         self.squares += increment * increment / dt;
         if increment != 0.0 {
-            let is_up = increment > 0.0;
-            if let Some(was_up) = self.was_up.replace(is_up) {
-                self.pairs[usize::from(was_up)][usize::from(is_up)] += 1;
-            }
+            self.pairs.add(increment > 0.0);
         }
     }
 
-    fn finish(&self) -> WindowStatistics {
+    /// Of so many readings.
+    fn finish(&self, n: u32) -> WindowStatistics {
         let last = self.last.map_or(self.first, |(_, position)| position);
         let drift = (self.increments > 0).then(|| (last - self.first) / self.time);
         let volatility = drift.filter(|_| self.increments > 1).map(|drift| {
             let rest = self.squares - drift * drift * self.time;
             (rest.max(0.0) / f64::from(self.increments - 1)).sqrt()
         });
-        let [[down_down, down_up], [up_down, up_up]] = self.pairs;
         WindowStatistics {
-            n: self.n,
+            n,
             drift,
             volatility,
-            up_up,
-            up_down,
-            down_up,
-            down_down,
+            up_up: self.pairs.count(true, true),
+            up_down: self.pairs.count(true, false),
+            down_up: self.pairs.count(false, true),
+            down_down: self.pairs.count(false, false),
         }
+    }
+}
+
+/// The last dt > 0, in milliseconds and in seconds: most are the same, and a division is a third of the work.
+struct Interval {
+    millis: i64,
+    seconds: f64,
+}
+
+impl Default for Interval {
+    /// None yet: no dt is negative.
+    fn default() -> Interval {
+        Interval {
+            millis: -1,
+            seconds: 0.0,
+        }
+    }
+}
+
+impl Interval {
+    /// The seconds between two neighbours, if there are any.
+    #[inline(always)]
+    fn between(&mut self, earlier: EventTime, later: EventTime) -> Option<f64> {
+        let millis = later.millis() - earlier.millis();
+        if millis != self.millis {
+            if millis == 0 {
+                return None;
+            }
+            self.millis = millis;
+            self.seconds = later.seconds_since(earlier);
+        }
+        Some(self.seconds)
+    }
+}
+
+/// How often which direction has followed which. All counts are in one number, since an array that is indexed by what
+/// comes would keep all sums beside it out of the registers: first two for a direction that follows none, then down
+/// and up after down, then down and up after up.
+#[derive(Default)]
+struct Pairs {
+    counts: u64,
+    /// Where the counts begin of what follows the last direction.
+    follows: u32,
+}
+
+impl Pairs {
+    /// Bits for a count, of which there are fewer than [`CAPACITY`].
+    const BITS: u32 = 10;
+
+    /// Where the counts begin of what follows a direction.
+    fn after(is_up: bool) -> u32 {
+        2 * Pairs::BITS * (1 + u32::from(is_up))
+    }
+
+    #[inline(always)]
+    fn add(&mut self, is_up: bool) {
+        self.counts += 1 << (self.follows + Pairs::BITS * u32::from(is_up));
+        self.follows = Pairs::after(is_up);
+    }
+
+    fn count(&self, was_up: bool, is_up: bool) -> u32 {
+        let place = Pairs::after(was_up) + Pairs::BITS * u32::from(is_up);
+        (self.counts >> place) as u32 & ((1 << Pairs::BITS) - 1)
     }
 }
 
