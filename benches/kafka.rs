@@ -61,6 +61,12 @@ impl Kafka {
         process::processor_time(self.process)
     }
 
+    /// What its process has used beside compiling its own code, as a Java program does until it has run for a while.
+    pub fn processor_time_but_compiling(&self) -> Duration {
+        let compiling = |compiler| process::processor_time_of_threads(self.process, compiler);
+        self.processor_time() - compiling("C1 Compiler") - compiling("C2 Compiler")
+    }
+
     /// The most that its process has held in memory, in bytes.
     pub fn peak_memory(&self) -> u64 {
         support::peak_memory(self.process)

@@ -105,9 +105,19 @@ impl Drop for Running {
 
 /// What a process has used of the processors, with all its threads, of which Linux keeps hundredths of a second.
 pub fn processor_time(process: u32) -> Duration {
-    let fields = fields(process);
-    let ticks = |field: usize| fields[field].parse::<u64>().unwrap();
-    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    Duration::from_millis(ticks(&fields(&stat(process))) * 10)
+}
+
+/// What the threads of a process have used whose names begin so.
+pub fn processor_time_of_threads(process: u32, prefix: &str) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let ticks = threads.filter_map(|thread| {
+        // It may have ended meanwhile.
+        let stat = fs::read_to_string(thread.unwrap().path().join("stat")).ok()?;
+        let (_, name) = stat.split_once('(')?;
+        name.starts_with(prefix).then(|| ticks(&fields(&stat)))
+    });
+    Duration::from_millis(ticks.sum::<u64>() * 10)
 }
 
 /// What this process has used.
@@ -116,12 +126,21 @@ pub fn own_processor_time() -> Duration {
 }
 
 fn state(process: u32) -> char {
-    fields(process)[0].chars().next().unwrap()
+    fields(&stat(process))[0].chars().next().unwrap()
 }
 
-/// The fields of its `stat`, from the state on: the name before may hold anything.
-fn fields(process: u32) -> Vec<String> {
-    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let (_, rest) = text.rsplit_once(')').unwrap();
-    rest.split_whitespace().map(str::to_owned).collect()
+fn stat(process: u32) -> String {
+    fs::read_to_string(format!("/proc/{process}/stat")).unwrap()
+}
+
+/// The fields of a `stat`, from the state on: the name before may hold anything.
+fn fields(stat: &str) -> Vec<&str> {
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    rest.split_whitespace().collect()
+}
+
+/// The hundredths of a second in user and kernel mode.
+fn ticks(fields: &[&str]) -> u64 {
+    let ticks = |field: usize| fields[field].parse::<u64>().unwrap();
+    ticks(11) + ticks(12)
 }

@@ -7,7 +7,8 @@
  * Linked with the very librdkafka of our crate, rdkafka-sys (its version is in Cargo.lock), with the settings of
  * src/kafka/group.rs and producer.rs, but that more is fetched at once. Tuned to be the limit: records are consumed in
  * batches, topics are looked up once, payloads are not copied, and there are no delivery reports. As in brownian, the
- * state is written at the commit, and a transaction ends when nothing more is at hand, at the earliest after 5 ms.
+ * state is written at the commit, and a transaction ends when nothing more is at hand, at the earliest after 5 ms. With
+ * --rate, it takes no more than so many messages a second, as a processor would that is slower.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -17,12 +18,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "rdkafka.h"
 
 #define MAX_PARTITIONS 1024
 #define SAMPLES 50000
 #define BATCH 10000
+#define BATCHES_A_SECOND 200
 #define MIN_COMMIT_AGE_MS 5
 #define IDLE_POLL_MS 100
 #define PATIENCE_MS 30000
@@ -41,7 +44,7 @@ typedef struct {
 
 static const char *servers, *input, *output, *group, *sample_output, *sample_state;
 static long commit_interval_ms = 100, threads = 1;
-static double state_share = 1;
+static double state_share = 1, rate;
 static samples_t steps[MAX_PARTITIONS], states[MAX_PARTITIONS];
 static volatile sig_atomic_t stopping;
 
@@ -181,12 +184,13 @@ static void *work(void *number) {
         size_t *next_step = calloc(MAX_PARTITIONS, sizeof *next_step);
         size_t *next_state = calloc(MAX_PARTITIONS, sizeof *next_state);
         for (int i = 0; i < MAX_PARTITIONS; i++) offsets[i] = -1;
-        int64_t begun = 0;
+        int64_t begun = 0, started = 0, consumed = 0;
+        size_t batch = rate && rate / BATCHES_A_SECOND < BATCH ? (size_t)(rate / BATCHES_A_SECOND) + 1 : BATCH;
 
         while (!stopping || begun) {
                 int64_t age = begun ? now_ms() - begun : 0;
                 int64_t patience = !begun ? IDLE_POLL_MS : age < MIN_COMMIT_AGE_MS ? MIN_COMMIT_AGE_MS - age : 0;
-                ssize_t count = stopping ? 0 : rd_kafka_consume_batch_queue(queue, (int)patience, messages, BATCH);
+                ssize_t count = stopping ? 0 : rd_kafka_consume_batch_queue(queue, (int)patience, messages, batch);
                 for (ssize_t i = 0; i < count; i++) {
                         rd_kafka_message_t *message = messages[i];
                         int partition = message->partition;
@@ -200,6 +204,9 @@ static void *work(void *number) {
                         due[partition] += state_share;
                         rd_kafka_message_destroy(message);
                 }
+                if (count > 0 && !started) started = now_ms();
+                consumed += count;
+                while (rate && (double)consumed > (double)(now_ms() - started) / 1000 * rate) usleep(500);
                 age = begun ? now_ms() - begun : 0;
                 if (!begun || (!stopping && age < (count > 0 ? commit_interval_ms : MIN_COMMIT_AGE_MS))) continue;
 
@@ -236,6 +243,7 @@ int main(int count, char **arguments) {
                 if (!strcmp(arguments[i], "--commit-interval-ms")) commit_interval_ms = atol(arguments[i + 1]);
                 if (!strcmp(arguments[i], "--threads")) threads = atol(arguments[i + 1]);
                 if (!strcmp(arguments[i], "--state-share")) state_share = atof(arguments[i + 1]);
+                if (!strcmp(arguments[i], "--rate")) rate = atof(arguments[i + 1]);
                 for (size_t k = 0; k < sizeof texts / sizeof *texts; k++)
                         if (!strcmp(arguments[i], texts[k].name)) *texts[k].value = arguments[i + 1];
         }
