@@ -76,7 +76,7 @@ mod tests {
             let is_whole = newest.keys().copied().eq(0..newest.len() as u8);
             let mut expected: Vec<_> = newest.into_values().collect();
             expected.sort_by_key(|held| held.index);
-            let window = read.window().map(|window| window.held().copied().collect::<Vec<_>>());
+            let window = read.window().map(|window| window.held().collect::<Vec<_>>());
             prop_assert_eq!(window, is_whole.then_some(expected));
         }
     }

@@ -65,25 +65,76 @@ pub enum Fate {
 }
 
 /// The last readings of one device, sorted by (event_time, index).
+///
+/// Each is in two parts: the sums run over the points alone, which are a third of its memory.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
-    held: VecDeque<Held>,
+    points: VecDeque<Point>,
+    /// As many, in the same order.
+    rests: VecDeque<Rest>,
     /// Bit i is set where something in block i has changed since [`Window::take_dirty`].
     dirty: u32,
 }
 
+/// Where the path is at a time: what the sums are made of.
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    event_time: EventTime,
+    position: f64,
+}
+
+/// What else is held of a reading: see [`Held`].
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    index: i64,
+    draw: f64,
+    drift: f64,
+    volatility: f64,
+    revision: u32,
+    slot: u8,
+}
+
 impl Held {
+    fn new(point: Point, rest: Rest) -> Held {
+        Held {
+            event_time: point.event_time,
+            index: rest.index,
+            position: point.position,
+            draw: rest.draw,
+            drift: rest.drift,
+            volatility: rest.volatility,
+            revision: rest.revision,
+            slot: rest.slot,
+        }
+    }
+
     fn order(&self) -> (EventTime, i64) {
         (self.event_time, self.index)
     }
 
-    /// dt, and the step from `previous` to here.
-    fn step_from(&self, previous: &Held) -> (f64, f64) {
-        let dt = self.event_time.seconds_since(previous.event_time);
-        (
-            dt,
-            self.drift * dt + self.volatility * dt.sqrt() * self.draw,
-        )
+    fn point(&self) -> Point {
+        Point {
+            event_time: self.event_time,
+            position: self.position,
+        }
+    }
+
+    fn rest(&self) -> Rest {
+        Rest {
+            index: self.index,
+            draw: self.draw,
+            drift: self.drift,
+            volatility: self.volatility,
+            revision: self.revision,
+            slot: self.slot,
+        }
+    }
+}
+
+impl Rest {
+    /// The step to here from a reading that is `dt` seconds older.
+    fn step(&self, dt: f64) -> f64 {
+        self.drift * dt + self.volatility * dt.sqrt() * self.draw
     }
 }
 
@@ -91,87 +142,115 @@ impl Window {
     /// Puts a reading where it belongs and appends its step and every step that it changed to `steps`, in
     /// the order of (event_time, index).
     pub fn insert(&mut self, reading: &Reading<'_>, steps: &mut Vec<Step>) -> Fate {
-        let order = (reading.event_time, reading.index);
-        // Most come in order, and looking for a place means as many cache misses as it takes halves.
-        let place = match self.held.back() {
-            Some(newest) if newest.order() < order => self.held.len(),
-            _ => self.held.partition_point(|held| held.order() < order),
-        };
-        if self
-            .held
-            .get(place)
-            .is_some_and(|held| held.order() == order)
-        {
+        let Err(place) = self.find(reading.event_time, reading.index) else {
             return Fate::Duplicate;
-        }
-        let is_full = self.held.len() == CAPACITY;
-        let before = place.checked_sub(1).map(|i| self.held[i]);
+        };
+        let is_full = self.points.len() == CAPACITY;
+        let before = place.checked_sub(1).map(|i| Previous {
+            index: self.rests[i].index,
+            event_time: self.points[i].event_time,
+            position: self.points[i].position,
+        });
         if is_full && before.is_none() {
-            let oldest = self.held[0].event_time;
+            let oldest = self.points[0].event_time;
             return Fate::Late { oldest };
         }
         // The oldest goes out first, so that a window never grows beyond its capacity; the path goes on
         // from the copy of the reading before, even where that is the one that goes.
         let (place, slot) = if is_full {
+            self.points.pop_front();
             let oldest = self
-                .held
+                .rests
                 .pop_front()
                 .expect("a full window has an oldest reading");
             (place - 1, oldest.slot)
         } else {
-            (place, self.held.len() as u8)
+            (place, self.points.len() as u8)
         };
-        if self.held.len() == self.held.capacity() {
-            self.held.reserve_exact(growth(self.held.len()));
+        if self.points.len() == self.points.capacity() {
+            let growth = growth(self.points.len());
+            self.points.reserve_exact(growth);
+            self.rests.reserve_exact(growth);
         }
-        self.held.insert(
-            place,
-            Held {
-                event_time: reading.event_time,
-                index: reading.index,
-                position: 0.0,
-                draw: -f64::from(reading.direction)
-                    * normal::inverse_cdf((1.0 - reading.magnitude) / 2.0),
-                drift: reading.drift,
-                volatility: reading.volatility,
-                revision: 0,
-                slot,
-            },
-        );
+        let point = Point {
+            event_time: reading.event_time,
+            position: 0.0,
+        };
+        let rest = Rest {
+            index: reading.index,
+            draw: -f64::from(reading.direction)
+                * normal::inverse_cdf((1.0 - reading.magnitude) / 2.0),
+            drift: reading.drift,
+            volatility: reading.volatility,
+            revision: 0,
+            slot,
+        };
+        self.points.insert(place, point);
+        self.rests.insert(place, rest);
         self.walk(place, before, steps);
         Fate::Used
     }
 
+    /// The place of the reading with this time and index, or the place where it belongs.
+    fn find(&self, event_time: EventTime, index: i64) -> Result<usize, usize> {
+        // Most come in order, and a search would mean as many cache misses as it takes halves.
+        let newest = self.points.back();
+        if newest.is_none_or(|newest| newest.event_time < event_time) {
+            return Err(self.points.len());
+        }
+        let first = self
+            .points
+            .partition_point(|point| point.event_time < event_time);
+        // Few have the same time.
+        let place = self
+            .parts(first)
+            .take_while(|(point, rest)| (point.event_time, rest.index) < (event_time, index))
+            .count()
+            + first;
+        let there = self.parts(place).next();
+        if there.is_some_and(|(point, rest)| (point.event_time, rest.index) == (event_time, index))
+        {
+            Ok(place)
+        } else {
+            Err(place)
+        }
+    }
+
+    /// The parts of the readings from a place on.
+    fn parts(&self, from: usize) -> impl ExactSizeIterator<Item = (&Point, &Rest)> {
+        self.points.range(from..).zip(self.rests.range(from..))
+    }
+
     /// Computes the path again from `place` on, whose predecessor is `before`, until nothing changes any
     /// more.
-    fn walk(&mut self, place: usize, before: Option<Held>, steps: &mut Vec<Step>) {
+    fn walk(&mut self, place: usize, before: Option<Previous>, steps: &mut Vec<Step>) {
         let mut statistics = Statistics::default();
-        for held in self.held.range(..place) {
-            statistics.add(held);
+        for point in self.points.range(..place) {
+            statistics.add(point);
         }
         let mut previous = before;
-        for (i, held) in self.held.range_mut(place..).enumerate() {
-            let (dt, step) = previous.map_or((0.0, 0.0), |previous| held.step_from(&previous));
+        let points = self.points.range_mut(place..);
+        for (i, (point, rest)) in points.zip(self.rests.range_mut(place..)).enumerate() {
+            let dt = previous.map_or(0.0, |previous| {
+                point.event_time.seconds_since(previous.event_time)
+            });
+            let step = previous.map_or(0.0, |_| rest.step(dt));
             let position = previous.map_or(0.0, |previous| previous.position + step);
-            let moved = held.position.to_bits() != position.to_bits();
-            held.position = position;
+            let moved = point.position.to_bits() != position.to_bits();
+            point.position = position;
             if i > 0 {
-                held.revision += 1;
+                rest.revision += 1;
             }
-            self.dirty |= 1 << (usize::from(held.slot) / BLOCK);
-            statistics.add(held);
+            self.dirty |= 1 << (usize::from(rest.slot) / BLOCK);
+            statistics.add(point);
             steps.push(Step {
-                index: held.index,
-                event_time: held.event_time,
-                revision: held.revision,
+                index: rest.index,
+                event_time: point.event_time,
+                revision: rest.revision,
                 position,
                 step,
                 dt,
-                previous: previous.map(|previous| Previous {
-                    index: previous.index,
-                    event_time: previous.event_time,
-                    position: previous.position,
-                }),
+                previous,
                 window: statistics.finish((place + i + 1) as u32),
             });
             // What follows depends on this position alone. The inserted reading itself is always news to
@@ -179,28 +258,32 @@ impl Window {
             if i > 0 && !moved {
                 break;
             }
-            previous = Some(*held);
+            previous = Some(Previous {
+                index: rest.index,
+                event_time: point.event_time,
+                position,
+            });
         }
     }
 
     /// Hands out every block with a reading that changed since the last call: its readings, by slot.
     pub fn take_dirty(&mut self, mut each: impl FnMut(&[Held])) {
-        let Some(&any) = self.held.front() else {
+        let Some(any) = self.held().next() else {
             return;
         };
         // Slots are 0 to n − 1, in any order.
         let mut places = [0; CAPACITY];
-        for (place, held) in self.held.iter().enumerate() {
-            places[usize::from(held.slot)] = place;
+        for (place, rest) in self.rests.iter().enumerate() {
+            places[usize::from(rest.slot)] = place;
         }
         let mut dirty = std::mem::take(&mut self.dirty);
         while dirty != 0 {
             let first = dirty.trailing_zeros() as usize * BLOCK;
             dirty &= dirty - 1;
-            let places = &places[first..self.held.len().min(first + BLOCK)];
+            let places = &places[first..self.rests.len().min(first + BLOCK)];
             let mut block = [any; BLOCK];
-            for (held, place) in block.iter_mut().zip(places) {
-                *held = self.held[*place];
+            for (held, &place) in block.iter_mut().zip(places) {
+                *held = Held::new(self.points[place], self.rests[place]);
             }
             each(&block[..places.len()]);
         }
@@ -212,8 +295,8 @@ impl Window {
     }
 
     /// The readings held, oldest first.
-    pub fn held(&self) -> impl ExactSizeIterator<Item = &Held> {
-        self.held.iter()
+    pub fn held(&self) -> impl ExactSizeIterator<Item = Held> {
+        self.parts(0).map(|(&point, &rest)| Held::new(point, rest))
     }
 
     /// A window of readings that were held before, in any order, at most [`CAPACITY`] and each with a slot of
@@ -222,7 +305,8 @@ impl Window {
         // Slots are handed out in turn: mostly, these are two runs that are in order, which this sort is good at.
         held.sort_by_key(Held::order);
         Window {
-            held: held.into(),
+            points: held.iter().map(Held::point).collect(),
+            rests: held.iter().map(Held::rest).collect(),
             dirty: 0,
         }
     }
@@ -247,7 +331,7 @@ pub(super) fn growth(length: usize) -> usize {
 #[derive(Default)]
 struct Statistics {
     first: f64,
-    last: Option<(EventTime, f64)>,
+    last: Option<Point>,
     dt: Interval,
     increments: u32,
     time: f64,
@@ -258,15 +342,15 @@ struct Statistics {
 impl Statistics {
     // A call would keep the sums in memory.
     #[inline(always)]
-    fn add(&mut self, held: &Held) {
-        let Some((time, position)) = self.last.replace((held.event_time, held.position)) else {
-            self.first = held.position;
+    fn add(&mut self, point: &Point) {
+        let Some(last) = self.last.replace(*point) else {
+            self.first = point.position;
             return;
         };
-        let Some(dt) = self.dt.between(time, held.event_time) else {
+        let Some(dt) = self.dt.between(last.event_time, point.event_time) else {
             return;
         };
-        let increment = held.position - position;
+        let increment = point.position - last.position;
         self.increments += 1;
         self.time += dt;
         self.squares += increment * increment / dt;
@@ -277,7 +361,7 @@ impl Statistics {
 
     /// Of so many readings.
     fn finish(&self, n: u32) -> WindowStatistics {
-        let last = self.last.map_or(self.first, |(_, position)| position);
+        let last = self.last.map_or(self.first, |last| last.position);
         let drift = (self.increments > 0).then(|| (last - self.first) / self.time);
         let volatility = drift.filter(|_| self.increments > 1).map(|drift| {
             let rest = self.squares - drift * drift * self.time;

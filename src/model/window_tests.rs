@@ -222,8 +222,9 @@ fn memory_per_reading_stays_within_64_bytes() {
     for index in 0..300 {
         insert(&mut window, &reading(index, index));
     }
-    assert_eq!(window.held.capacity(), CAPACITY);
-    assert!(size_of::<Held>() <= 56);
+    assert_eq!(window.points.capacity(), CAPACITY);
+    assert_eq!(window.rests.capacity(), CAPACITY);
+    assert!(size_of::<Point>() + size_of::<Rest>() <= 56);
 }
 
 /// What the contract compares to decide whether a step has changed.
@@ -232,7 +233,7 @@ type Content = (u64, u64, u64, Option<(i64, EventTime, u64)>);
 /// The contract taken at its word: after every arrival all steps are computed again, and compared.
 #[derive(Default)]
 struct Model {
-    anchor: Option<Held>,
+    anchor: Option<Previous>,
     held: Vec<(Reading<'static>, Content, u32)>,
 }
 
@@ -261,18 +262,14 @@ impl Model {
         let mut previous = self.anchor;
         let mut second = None;
         for (held, content, revision) in &mut self.held {
-            let now = Held {
-                event_time: held.event_time,
-                index: held.index,
-                position: 0.0,
-                draw: -f64::from(held.direction)
-                    * normal::inverse_cdf((1.0 - held.magnitude) / 2.0),
-                drift: held.drift,
-                volatility: held.volatility,
-                revision: 0,
-                slot: 0,
-            };
-            let (dt, step) = previous.map_or((0.0, 0.0), |previous| now.step_from(&previous));
+            let draw =
+                -f64::from(held.direction) * normal::inverse_cdf((1.0 - held.magnitude) / 2.0);
+            let dt = previous.map_or(0.0, |previous: Previous| {
+                held.event_time.seconds_since(previous.event_time)
+            });
+            let step = previous.map_or(0.0, |_| {
+                held.drift * dt + held.volatility * dt.sqrt() * draw
+            });
             let position = previous.map_or(0.0, |previous| previous.position + step);
             let fresh = (
                 position.to_bits(),
@@ -291,7 +288,11 @@ impl Model {
                 *content = fresh;
                 news.push((held.index, held.event_time, *revision, fresh));
             }
-            let now = Held { position, ..now };
+            let now = Previous {
+                index: held.index,
+                event_time: held.event_time,
+                position,
+            };
             second = second.or(Some(now));
             previous = Some(now);
         }
