@@ -377,6 +377,11 @@ impl Worker {
             Failure::Fatal(error) => return Err(error),
             Failure::Abort(error) | Failure::Undecided(error) => error,
         };
+        // Its group may have given it up, and the client not have heard of that yet.
+        if let Some(stop) = self.consumer.stopped_lately() {
+            tracing::warn!(error = format!("{error:#}"), "aborting the transaction");
+            return Err(fenced_by_a_stop(stop).into_error());
+        }
         self.attempts += 1;
         if self.attempts >= ATTEMPTS {
             return Err(error.context(format!(
