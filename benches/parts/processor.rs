@@ -214,9 +214,9 @@ pub fn measure(scope: &Scope) -> Part {
             rate,
         };
         let peers = [
+            (limit(None), &load),
             (System::Streams, &load),
             (System::Confluent, &load),
-            (limit(None), &load),
             (limit(Some(ours.rate)), &load),
             (System::Quix, &few),
         ];
@@ -228,7 +228,7 @@ pub fn measure(scope: &Scope) -> Part {
             costs.push(cost);
         }
     }
-    let [ours, streams, confluent, limit, paced, quix] = &costs;
+    let [ours, limit, streams, confluent, paced, quix] = &costs;
     let whole = |costs: &[Cost]| {
         costs
             .iter()
