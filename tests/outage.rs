@@ -113,7 +113,7 @@ fn a_processor_that_was_stopped_itself_is_fenced_and_writes_nothing_more() {
     broker.wait_for_steps();
     let seen = broker.steps();
     wait_for("the next commit", || (broker.steps() > seen).then_some(()));
-    // Its next transaction is open by now, and stays so for five seconds.
+    // Whether it is stopped with a transaction open, or only with records at hand, it has to end.
     std::thread::sleep(Duration::from_secs(1));
     zombie.signal(Signal::STOP);
     let written = broker.steps();

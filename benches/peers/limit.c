@@ -204,8 +204,10 @@ static void *work(void *number) {
                         due[partition] += state_share;
                         rd_kafka_message_destroy(message);
                 }
-                if (count > 0 && !started) started = now_ms();
-                consumed += count;
+                if (count > 0) {
+                        if (!started) started = now_ms();
+                        consumed += count;
+                }
                 while (rate && (double)consumed > (double)(now_ms() - started) / 1000 * rate) usleep(500);
                 age = begun ? now_ms() - begun : 0;
                 if (!begun || (!stopping && age < (count > 0 ? commit_interval_ms : MIN_COMMIT_AGE_MS))) continue;
