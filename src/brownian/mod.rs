@@ -10,6 +10,7 @@ mod processor;
 mod restore;
 mod totals;
 mod until_end;
+mod work;
 mod worker;
 
 use std::sync::Arc;

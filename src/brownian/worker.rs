@@ -5,7 +5,6 @@
 //! drained and committed; or lost, and aborted. When a transaction has to be aborted, what it has done to
 //! the state is undone by restoring it again: rare, and the same way a restart goes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,14 +13,13 @@ use anyhow::{Context, anyhow};
 use super::Settings;
 use super::held::HeldPartitions;
 use super::output::Output;
-use super::processor::{Outcome, Processor};
 use super::restore::{OnLostOffset, Restoring};
 use super::totals::Totals;
 use super::until_end::UntilEnd;
-use crate::kafka::group::{GroupConsumer, Polled, Rebalance, Received};
+use super::work::{Running, Work};
+use crate::kafka::group::{GroupConsumer, Polled, Rebalance};
 use crate::kafka::producer::{Failure, fenced_by_a_stop};
 use crate::metrics::Readiness;
-use crate::model::step::Step;
 use crate::shutdown::Shutdown;
 
 /// A transaction is not committed before it is this old, unless its partitions go: so many cost too much.
@@ -48,17 +46,6 @@ pub(super) struct Shared {
     pub(super) shutdown: Shutdown,
 }
 
-/// A partition that is being processed.
-struct Running {
-    processor: Processor,
-    has_owner: bool,
-    /// The offset that comes next.
-    next: i64,
-    /// Where its end was when there was nothing more to read, which may be behind `next`: the last offsets
-    /// may be control records.
-    read_to_end_at: Option<i64>,
-}
-
 /// A worker and what it is responsible for. Dropping it leaves the group and then aborts what is open.
 pub(super) struct Worker {
     settings: Settings,
@@ -70,16 +57,6 @@ pub(super) struct Worker {
     is_member: bool,
     told: Instant,
     attempts: u32,
-}
-
-/// What a record needs beside the consumer that lends it.
-struct Work {
-    output: Output,
-    partitions: BTreeMap<i32, Running>,
-    until_end: Option<Arc<UntilEnd>>,
-    /// When the open transaction began.
-    begun: Option<Instant>,
-    steps: Vec<Step>,
 }
 
 impl Worker {
@@ -101,13 +78,7 @@ impl Worker {
             settings: settings.clone(),
             number,
             consumer,
-            work: Work {
-                output,
-                partitions: BTreeMap::new(),
-                until_end: shared.until_end.clone(),
-                begun: None,
-                steps: Vec::new(),
-            },
+            work: Work::new(output, shared.until_end.clone()),
             shared,
             restoring: Vec::new(),
             is_member: false,
@@ -435,58 +406,6 @@ impl Worker {
                 Err(error).context("failed to commit the last transaction")
             }
         }
-    }
-}
-
-impl Work {
-    fn process(&mut self, record: &Received<'_>) -> Result<(), Failure> {
-        let (partition, offset) = (record.partition(), record.offset());
-        let Some(running) = self.partitions.get_mut(&partition) else {
-            return Ok(());
-        };
-        if self
-            .until_end
-            .as_ref()
-            .is_some_and(|until_end| offset >= until_end.end(partition))
-        {
-            return self.end(partition, None);
-        }
-        self.steps.clear();
-        let outcome = running
-            .processor
-            .process(record.key(), record.value(), &mut self.steps);
-        self.begun.get_or_insert_with(Instant::now);
-        running.next = offset + 1;
-        self.output.consumed(partition, offset + 1)?;
-        match outcome {
-            Outcome::Steps { device_id } => self.output.steps(partition, &device_id, &self.steps),
-            Outcome::Duplicate => {
-                self.output.duplicate();
-                Ok(())
-            }
-            Outcome::DeadLetter { reason, error } => {
-                self.output.dead_letter(record, reason, &error)
-            }
-        }
-    }
-
-    /// A partition has been read to its end, which is there. With `--until-end` its group is to stand there, behind the last
-    /// control record, so that whoever asks for the lag is told 0.
-    fn end(&mut self, partition: i32, at: Option<i64>) -> Result<(), Failure> {
-        let Some(running) = self.partitions.get_mut(&partition) else {
-            return Ok(());
-        };
-        running.read_to_end_at = at;
-        let Some(until_end) = &self.until_end else {
-            return Ok(());
-        };
-        // Another instance of the group may have gone on, behind that end.
-        let end = until_end.end(partition).max(running.next);
-        if end > 0 {
-            self.begun.get_or_insert_with(Instant::now);
-            self.output.consumed(partition, end)?;
-        }
-        Ok(())
     }
 }
 
