@@ -4,7 +4,6 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -58,8 +57,7 @@ impl EventTime {
         }
         let instant =
             OffsetDateTime::parse(text, &Rfc3339).map_err(|_| EventTimeError::NotRfc3339)?;
-        let millis = instant.unix_timestamp_nanos().div_euclid(1_000_000);
-        EventTime::from_millis(i64::try_from(millis).map_err(|_| EventTimeError::OutOfRange)?)
+        EventTime::from_millis(instant.unix_timestamp() * 1000 + i64::from(instant.millisecond()))
     }
 
     /// The seconds from `earlier` to this instant.
@@ -68,7 +66,7 @@ impl EventTime {
     }
 
     /// The 24 characters of the wire, such as `2026-11-22T12:00:41.000Z`.
-    fn text(self) -> [u8; 24] {
+    pub(super) fn text(self) -> [u8; 24] {
         let instant = OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1000))
             .expect("an event time lies in the years 1970 to 9999");
         let (year, month, day) = instant.to_calendar_date();
@@ -96,14 +94,6 @@ impl EventTime {
 impl fmt::Display for EventTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(std::str::from_utf8(&self.text()).expect("digits and punctuation are ASCII"))
-    }
-}
-
-impl Serialize for EventTime {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = self.text();
-        serializer
-            .serialize_str(std::str::from_utf8(&text).expect("digits and punctuation are ASCII"))
     }
 }
 

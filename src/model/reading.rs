@@ -130,7 +130,7 @@ impl<'a> Reading<'a> {
         Json(out)
             .put(r#"{"device_id":"#, &self.device_id)
             .put(r#","index":"#, self.index)
-            .put(r#","event_time":"#, self.event_time)
+            .put_time(r#","event_time":"#, self.event_time)
             .put(r#","magnitude":"#, self.magnitude)
             .put(r#","direction":"#, self.direction)
             .put(r#","drift":"#, self.drift)

@@ -69,7 +69,7 @@ impl Step {
         let mut json = Json(out);
         json.put(r#"{"device_id":"#, device_id)
             .put(r#","index":"#, self.index)
-            .put(r#","event_time":"#, self.event_time)
+            .put_time(r#","event_time":"#, self.event_time)
             .put(r#","revision":"#, self.revision)
             .put(r#","position":"#, self.position)
             .put(r#","step":"#, self.step)
@@ -78,7 +78,7 @@ impl Step {
             None => json.text(r#","previous":null"#),
             Some(previous) => json
                 .put(r#","previous":{"index":"#, previous.index)
-                .put(r#","event_time":"#, previous.event_time)
+                .put_time(r#","event_time":"#, previous.event_time)
                 .put(r#","position":"#, previous.position)
                 .text("}"),
         };
