@@ -7,8 +7,9 @@
  * Linked with the very librdkafka of our crate, rdkafka-sys (its version is in Cargo.lock), with the settings of
  * src/kafka/group.rs and producer.rs, but that more is fetched at once. Tuned to be the limit: records are consumed in
  * batches, topics are looked up once, payloads are not copied, and there are no delivery reports. As in brownian, the
- * state is written at the commit, and a transaction ends when nothing more is at hand, at the earliest after 5 ms. With
- * --rate, it takes no more than so many messages a second, as a processor would that is slower.
+ * state is written at the commit, and a transaction ends when nothing more is at hand, at the earliest after 2 ms, and
+ * is followed by a pause. With --rate, it takes no more than so many messages a second, as a processor would that is
+ * slower.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -26,7 +27,8 @@
 #define SAMPLES 50000
 #define BATCH 10000
 #define BATCHES_A_SECOND 200
-#define MIN_COMMIT_AGE_MS 5
+#define MIN_COMMIT_AGE_MS 2
+#define COMPLETION_US 3000
 #define IDLE_POLL_MS 100
 #define PATIENCE_MS 30000
 
@@ -226,6 +228,7 @@ static void *work(void *number) {
                 rd_kafka_consumer_group_metadata_destroy(metadata);
                 rd_kafka_topic_partition_list_destroy(progress);
                 begun = 0;
+                if (count <= 0 && !stopping) usleep(COMPLETION_US);
         }
         rd_kafka_queue_destroy(queue);
         rd_kafka_consumer_close(reader);

@@ -18,12 +18,12 @@ use super::totals::Totals;
 use super::until_end::UntilEnd;
 use super::work::{Running, Work};
 use crate::kafka::group::{GroupConsumer, Polled, Rebalance};
-use crate::kafka::producer::{Failure, fenced_by_a_stop};
+use crate::kafka::producer::{COMPLETION, Failure, fenced_by_a_stop};
 use crate::metrics::Readiness;
 use crate::shutdown::Shutdown;
 
 /// A transaction is not committed before it is this old, unless its partitions go: so many cost too much.
-const MIN_COMMIT_AGE: Duration = Duration::from_millis(5);
+const MIN_COMMIT_AGE: Duration = Duration::from_millis(2);
 /// How many records are processed before anything else is looked at: the clock, whether to stop, what has been
 /// restored. For every record, that would be a twentieth of its time.
 const RECORDS_A_TURN: usize = 64;
@@ -96,7 +96,7 @@ impl Worker {
             let now = Instant::now();
             let done = self
                 .commit_if(self.settings.commit_interval, now)
-                .and_then(|()| self.turn(self.patience(now)));
+                .and_then(|_| self.turn(self.patience(now)));
             if let Err(failure) = done {
                 self.recover(failure)?;
             }
@@ -111,7 +111,10 @@ impl Worker {
                 Polled::Record(record) => self.work.process(&record)?,
                 Polled::Nothing => {
                     self.tell();
-                    return self.commit_if(MIN_COMMIT_AGE, Instant::now());
+                    if self.commit_if(MIN_COMMIT_AGE, Instant::now())? {
+                        std::thread::sleep(COMPLETION);
+                    }
+                    return Ok(());
                 }
                 Polled::End(partition) => {
                     let end = self.consumer.known_end(partition);
@@ -134,14 +137,14 @@ impl Worker {
         }
     }
 
-    /// Commits, if a transaction is open and that old.
-    fn commit_if(&mut self, age: Duration, now: Instant) -> Result<(), Failure> {
+    /// Commits, if a transaction is open and that old. Returns whether it was.
+    fn commit_if(&mut self, age: Duration, now: Instant) -> Result<bool, Failure> {
         let begun = self.work.begun;
-        if begun.is_some_and(|begun| now.duration_since(begun) >= age) {
-            self.commit()
-        } else {
-            Ok(())
+        let is_due = begun.is_some_and(|begun| now.duration_since(begun) >= age);
+        if is_due {
+            self.commit()?;
         }
+        Ok(is_due)
     }
 
     fn commit(&mut self) -> Result<(), Failure> {

@@ -18,7 +18,7 @@ use anyhow::{Context, anyhow, bail};
 use crate::defaults;
 use crate::error::Help;
 use crate::kafka::config::{KafkaArgs, KafkaSettings};
-use crate::kafka::producer::TRANSACTION_TIMEOUT;
+use crate::kafka::producer::{COMPLETION, TRANSACTION_TIMEOUT};
 use crate::kafka::topics::{CleanUp, Topic, Topics};
 use crate::metrics::{Metrics, MetricsArgs, Readiness};
 use crate::model::device::{self, Device};
@@ -279,9 +279,10 @@ fn generate(
     let mut progress = Progress::new(&settings.topic, totals, settings.shows_progress);
     let mut due = timetable.first();
     let mut next = settings.source.next(&mut cursor);
+    let mut completed = Instant::now();
     while let Some(batch) = next? {
         let first_due = due.instant();
-        if shutdown.wait_until(first_due) {
+        if shutdown.wait_until(first_due.max(completed)) {
             break;
         }
         let now = Instant::now();
@@ -303,6 +304,10 @@ fn generate(
         }
         progress.committed(readings, batches.len(), first_due);
         totals.writes(None);
+        // Nothing more is due.
+        if readings < READINGS_PER_TRANSACTION {
+            completed = Instant::now() + COMPLETION;
+        }
     }
     progress.finish();
     Ok(())

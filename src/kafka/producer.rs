@@ -37,6 +37,10 @@ use crate::shutdown::Shutdown;
 /// How long a transaction may stay open before the broker aborts it: as long as readers of committed data
 /// wait behind a process that was killed.
 pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long Kafka mostly takes to complete a transaction after it has answered a commit. It refuses the next one
+/// before that, and the client asks again after 20 ms, whatever its settings: who has nothing at hand waits
+/// rather before it begins.
+pub const COMPLETION: Duration = Duration::from_millis(3);
 /// How long an abort waits for what is in flight.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(1);
 /// How long to try to become the owner of a transactional id.
