@@ -36,9 +36,19 @@ pub enum System {
     Limit {
         sample: &'static str,
         state_share: f64,
-        /// How many messages a second at most.
-        rate: Option<f64>,
+        pace: Pace,
     },
+}
+
+/// How the client library is used where there is no processing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// As fast as it goes.
+    Unlimited,
+    /// So many messages a second at most.
+    Rate(f64),
+    /// Each record by calls of its own, as our crate makes them.
+    ByOne,
 }
 
 impl System {
@@ -48,8 +58,11 @@ impl System {
             System::Streams => "streams",
             System::Confluent => "confluent",
             System::Quix => "quix",
-            System::Limit { rate: None, .. } => "limit",
-            System::Limit { rate: Some(_), .. } => "paced",
+            System::Limit { pace, .. } => match pace {
+                Pace::Unlimited => "limit",
+                Pace::Rate(_) => "paced",
+                Pace::ByOne => "by-one",
+            },
         }
     }
 
@@ -79,15 +92,17 @@ impl System {
             System::Limit {
                 sample,
                 state_share,
-                rate,
+                pace,
             } => {
                 let state = format!("{sample}.state");
                 let samples = ["--sample-output", sample, "--sample-state", &state];
                 let share = ["--state-share", &state_share.to_string()];
                 let mut command = peer("limit", &[&names[..], &samples, &share].concat());
-                if let Some(rate) = rate {
-                    command.args(["--rate", &rate.to_string()]);
-                }
+                match pace {
+                    Pace::Unlimited => &mut command,
+                    Pace::Rate(rate) => command.args(["--rate", &rate.to_string()]),
+                    Pace::ByOne => command.args(["--by-one", "1"]),
+                };
                 command
             }
             _ => peer(self.name(), &names),
@@ -205,19 +220,20 @@ pub fn measure(scope: &Scope) -> Part {
         tell(System::Streams, &streams);
     }
     println!("measured:");
-    let mut costs: [Vec<Cost>; 6] = Default::default();
+    let mut costs: [Vec<Cost>; 7] = Default::default();
     for _ in 0..scope.runs {
         let ours = run(&kafka, System::Brownian, &load, 1, None);
-        let limit = |rate| System::Limit {
+        let limit = |pace| System::Limit {
             sample,
             state_share: ours.state_share,
-            rate,
+            pace,
         };
         let peers = [
-            (limit(None), &load),
+            (limit(Pace::Unlimited), &load),
+            (limit(Pace::ByOne), &load),
             (System::Streams, &load),
             (System::Confluent, &load),
-            (limit(Some(ours.rate)), &load),
+            (limit(Pace::Rate(ours.rate)), &load),
             (System::Quix, &few),
         ];
         tell(System::Brownian, &ours);
@@ -228,7 +244,7 @@ pub fn measure(scope: &Scope) -> Part {
             costs.push(cost);
         }
     }
-    let [ours, limit, streams, confluent, paced, quix] = &costs;
+    let [ours, limit, by_one, streams, confluent, paced, quix] = &costs;
     let whole = |costs: &[Cost]| {
         costs
             .iter()
@@ -253,17 +269,18 @@ pub fn measure(scope: &Scope) -> Part {
     let (whole_ours, steady_ours) = (whole(ours), steady(ours));
     let alone = Alone::measure(DEVICES).processing;
     let micros = |rates: &[f64]| 1e6 / median(rates);
-    let limit_micros = micros(&steady(limit));
-    // What nothing that uses both can be faster than.
-    let floor = limit_micros + alone * 1e6;
+    let by_one_micros = micros(&steady(by_one));
+    // What nothing that uses the crate and does all that can be faster than.
+    let floor = by_one_micros + alone * 1e6;
+    let parts = format!(
+        "the C loop takes {by_one_micros:.2} µs a message where it consumes, names and copies each record by itself, as the crate does, for\n\
+         which it has no other call; and reading JSON, the window and writing JSON alone, in one thread and without a client, {:.2} µs",
+        alone * 1e6
+    );
     let beyond = |theirs: &[f64], target: f64| {
-        let theirs = micros(theirs);
         format!(
-            "librdkafka alone, which looks at no record, takes {limit_micros:.2} µs a message, and reading JSON, the window and\n\
-             writing JSON alone, in one thread and without a client, {:.2} µs: together {:.2} times as much as the peer does, of\n\
-             the {target:.1} that are asked for.",
-            alone * 1e6,
-            theirs / floor
+            "{parts}:\ntogether {:.2} times as much as the peer does, of the {target:.1} that are asked for.",
+            micros(theirs) / floor
         )
     };
     let (streams_whole, streams_steady) =
@@ -286,10 +303,8 @@ pub fn measure(scope: &Scope) -> Part {
         median(&broker(limit)),
     );
     let limit_reason = format!(
-        "the C loop takes records by the thousand and names topics by handle, for which the crate has no call; reading\n\
-         JSON, the window and writing JSON alone, {:.2} µs a message, leave {:.2} of it at most (`benches/profile`).",
-        alone * 1e6,
-        limit_micros / floor
+        "{parts}:\nthat leaves {:.2} of the limit, which takes records by the thousand, and names and copies none.",
+        micros(&steady(limit)) / floor
     );
     let (streams_name, limit_name) = ("Kafka Streams", "librdkafka alone");
     let confluent_name = "confluent-kafka and orjson";
