@@ -6,7 +6,7 @@ use super::{PERFORMANCE, performance};
 use crate::Scope;
 use crate::kafka::Kafka;
 use crate::load::{self, Alone};
-use crate::process::{Running, fireworks};
+use crate::process::{Running, fireworks, peer};
 use crate::report::{Part, Row, Target, median};
 use crate::support::unique;
 
@@ -22,14 +22,19 @@ pub fn measure(scope: &Scope) -> Part {
     let mut size = 0;
     let making = Alone::measure(DEVICES).making * 1e6;
     for codec in ["lz4", "none"] {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs, mut moving) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..scope.runs {
             let topic = unique("source");
             kafka.create(&topic);
             ours.push(per_core_second(generate(&kafka, &topic, rows, codec)));
             let bytes = load::verify_readings(&kafka, &topic, DEVICES, rows);
             size = (bytes as f64 / messages as f64).round() as usize;
-            kafka.delete(&[&topic]);
+            let copies = unique("copies");
+            kafka.create(&copies);
+            moving.push(per_core_second(produce(
+                &kafka, &topic, &copies, messages, codec,
+            )));
+            kafka.delete(&[&topic, &copies]);
 
             kafka.create(&topic);
             let flags = [
@@ -59,12 +64,13 @@ pub fn measure(scope: &Scope) -> Part {
         };
         let target = Target::AtLeast(0.8);
         let peer = 1e6 / median(&theirs);
+        let moving = 1e6 / median(&moving);
         let reason = format!(
             "the peer makes no message: it sends one buffer over and over, which is not even copied, and has one partition\n\
-             to look after. It takes {peer:.2} µs a message, and making a reading alone, its noise and its JSON, {making:.2} µs: with as\n\
-             little beside it as the peer, `generate` would reach {:.2}. The rest is librdkafka's, for six partitions, records\n\
-             that it copies, and bytes that differ (`benches/profile`).",
-            peer / (peer + making)
+             to look after. It takes {peer:.2} µs a message. The C loop of `benches/peers` takes {moving:.2} µs to send ready-made readings as\n\
+             the crate does, to six partitions, each with its topic's name, and copied; and making a reading alone, its\n\
+             noise and its JSON, takes {making:.2} µs: with nothing beside both, `generate` would reach {:.2}.",
+            peer / (moving + making)
         );
         let row = Row::new(
             what,
@@ -106,4 +112,33 @@ fn generate(kafka: &Kafka, topic: &str, rows: usize, codec: &str) -> Duration {
         &compression,
     ]);
     Running::start("generate", command).finish(PATIENCE)
+}
+
+/// Has the C loop write as many readings of `samples` as the crate would.
+fn produce(kafka: &Kafka, samples: &str, topic: &str, messages: usize, codec: &str) -> Duration {
+    let messages = messages.to_string();
+    let command = peer(
+        "limit",
+        &[
+            "--bootstrap-servers",
+            &kafka.address,
+            "--input",
+            samples,
+            "--output",
+            topic,
+            "--group",
+            topic,
+            "--sample-output",
+            samples,
+            "--sample-state",
+            samples,
+            "--by-one",
+            "1",
+            "--produce",
+            &messages,
+            "--codec",
+            codec,
+        ],
+    );
+    Running::start("moving", command).finish(PATIENCE)
 }

@@ -10,7 +10,7 @@
  * state is written at the commit, and a transaction ends when nothing more is at hand, at the earliest after 2 ms, and
  * is followed by a pause. With --rate, it takes no more than so many messages a second, as a processor would that is
  * slower. With --by-one 1, each record is consumed by a call, and produced with its topic's name and copied: rdkafka, our
- * crate, has no other way.
+ * crate, has no other way. With --produce, it consumes nothing, produces so many records, and ends.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -29,6 +29,7 @@
 #define BATCH 10000
 #define BATCHES_A_SECOND 200
 #define RECORDS_A_TURN 64
+#define RECORDS_A_TRANSACTION 50000
 #define MIN_COMMIT_AGE_MS 2
 #define COMPLETION_US 3000
 #define IDLE_POLL_MS 100
@@ -46,8 +47,8 @@ typedef struct {
         size_t count;
 } samples_t;
 
-static const char *servers, *input, *output, *group, *sample_output, *sample_state;
-static long commit_interval_ms = 100, threads = 1, by_one;
+static const char *servers, *input, *output, *group, *sample_output, *sample_state, *codec = "lz4";
+static long commit_interval_ms = 100, threads = 1, by_one, to_produce;
 static double state_share = 1, rate;
 static samples_t steps[MAX_PARTITIONS], states[MAX_PARTITIONS];
 static volatile sig_atomic_t stopping;
@@ -112,8 +113,8 @@ static void *copy(const void *from, size_t size) {
         return size ? memcpy(to, from, size) : to;
 }
 
-/* Reads the last records of each partition of a topic: those of full windows. */
-static void read_samples(const char *topic, samples_t *samples) {
+/* Reads the last records of each partition of a topic: those of full windows. Returns how many partitions it has. */
+static int read_samples(const char *topic, samples_t *samples) {
         rd_kafka_t *reader = consumer("true");
         const rd_kafka_metadata_t *metadata;
         rd_kafka_topic_t *handle = rd_kafka_topic_new(reader, topic, NULL);
@@ -153,6 +154,16 @@ static void read_samples(const char *topic, samples_t *samples) {
         rd_kafka_topic_destroy(handle);
         rd_kafka_consumer_close(reader);
         rd_kafka_destroy(reader);
+        return partitions;
+}
+
+/* A producer that has taken over its transactional id. */
+static rd_kafka_t *transactional(const char *id) {
+        rd_kafka_t *producer = client(RD_KAFKA_PRODUCER, "transactional.id", id, "transaction.timeout.ms", "10000",
+            "linger.ms", "50", "compression.type", codec, "queue.buffering.max.messages", "500000",
+            "queue.buffering.max.kbytes", "262144", "retry.backoff.ms", "2", "retry.backoff.max.ms", "20", NULL);
+        check_error(rd_kafka_init_transactions(producer, PATIENCE_MS), "init_transactions");
+        return producer;
 }
 
 /* What is at hand, or comes soon enough. */
@@ -182,12 +193,9 @@ static void *work(void *number) {
         char id[512], state[512];
         snprintf(id, sizeof id, "%s/limit/%ld", group, (long)number);
         snprintf(state, sizeof state, "%s.state", output);
-        rd_kafka_t *producer = client(RD_KAFKA_PRODUCER, "transactional.id", id, "transaction.timeout.ms", "10000",
-            "linger.ms", "50", "compression.type", "lz4", "queue.buffering.max.messages", "500000",
-            "queue.buffering.max.kbytes", "262144", "retry.backoff.ms", "2", "retry.backoff.max.ms", "20", NULL);
+        rd_kafka_t *producer = transactional(id);
         rd_kafka_topic_t *to_output = rd_kafka_topic_new(producer, output, NULL);
         rd_kafka_topic_t *to_state = rd_kafka_topic_new(producer, state, NULL);
-        check_error(rd_kafka_init_transactions(producer, PATIENCE_MS), "init_transactions");
         rd_kafka_t *reader = consumer("false");
         rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
         rd_kafka_topic_partition_list_add(topics, input, RD_KAFKA_PARTITION_UA);
@@ -255,16 +263,35 @@ static void *work(void *number) {
         return NULL;
 }
 
+/* To each partition in turn. */
+static void only_produce(int partitions) {
+        rd_kafka_t *producer = transactional(group);
+        rd_kafka_topic_t *to_output = rd_kafka_topic_new(producer, output, NULL);
+        size_t next[MAX_PARTITIONS] = {0};
+        for (long done = 0; done < to_produce;) {
+                check_error(rd_kafka_begin_transaction(producer), "begin_transaction");
+                long end = done + RECORDS_A_TRANSACTION < to_produce ? done + RECORDS_A_TRANSACTION : to_produce;
+                for (; done < end; done++) {
+                        int partition = (int)(done % partitions);
+                        produce(producer, to_output, partition, &steps[partition], &next[partition]);
+                }
+                check_error(rd_kafka_commit_transaction(producer, PATIENCE_MS), "commit_transaction");
+        }
+        rd_kafka_topic_destroy(to_output);
+        rd_kafka_destroy(producer);
+}
+
 int main(int count, char **arguments) {
         struct {
                 const char *name, **value;
         } texts[] = {{"--bootstrap-servers", &servers}, {"--input", &input}, {"--output", &output}, {"--group", &group},
-            {"--sample-output", &sample_output}, {"--sample-state", &sample_state}};
+            {"--sample-output", &sample_output}, {"--sample-state", &sample_state}, {"--codec", &codec}};
         for (int i = 1; i + 1 < count; i += 2) {
                 if (!strcmp(arguments[i], "--commit-interval-ms")) commit_interval_ms = atol(arguments[i + 1]);
                 if (!strcmp(arguments[i], "--threads")) threads = atol(arguments[i + 1]);
                 if (!strcmp(arguments[i], "--state-share")) state_share = atof(arguments[i + 1]);
                 if (!strcmp(arguments[i], "--by-one")) by_one = atol(arguments[i + 1]);
+                if (!strcmp(arguments[i], "--produce")) to_produce = atol(arguments[i + 1]);
                 if (!strcmp(arguments[i], "--rate")) rate = atof(arguments[i + 1]);
                 for (size_t k = 0; k < sizeof texts / sizeof *texts; k++)
                         if (!strcmp(arguments[i], texts[k].name)) *texts[k].value = arguments[i + 1];
@@ -274,7 +301,11 @@ int main(int count, char **arguments) {
         if (threads < 1 || threads > 64) fail("--threads is not in 1 ... 64");
         signal(SIGTERM, stop);
         signal(SIGINT, stop);
-        read_samples(sample_output, steps);
+        int partitions = read_samples(sample_output, steps);
+        if (to_produce) {
+                only_produce(partitions);
+                return 0;
+        }
         read_samples(sample_state, states);
         pthread_t ids[64];
         for (long i = 1; i < threads; i++) pthread_create(&ids[i], NULL, work, (void *)i);
