@@ -33,8 +33,12 @@ const IDLE_POLL: Duration = Duration::from_millis(100);
 const RESTORING_POLL: Duration = Duration::from_millis(10);
 /// How often it is told how large the state is and how far it is behind.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
-/// How often in a row a transaction may fail.
+/// How often in a row, and for how long, transactions may fail: a group refuses offsets while it rebalances, which
+/// takes as long as it waits for a member that is gone.
 const ATTEMPTS: u32 = 10;
+const FAILING: Duration = Duration::from_secs(60);
+/// How much longer it waits after each failure before it goes on, up to a second.
+const FAILURE_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the workers of a process have in common.
 #[derive(Clone, Debug)]
@@ -56,7 +60,8 @@ pub(super) struct Worker {
     restoring: Vec<Restoring>,
     is_member: bool,
     told: Instant,
-    attempts: u32,
+    /// Since when transactions have failed, and how many.
+    failures: Option<(Instant, u32)>,
 }
 
 impl Worker {
@@ -83,7 +88,7 @@ impl Worker {
             restoring: Vec::new(),
             is_member: false,
             told: Instant::now(),
-            attempts: 0,
+            failures: None,
         };
         worker.tell_readiness();
         Ok(worker)
@@ -162,7 +167,7 @@ impl Worker {
         }
         let counts = work.output.commit(&self.consumer)?;
         work.begun = None;
-        self.attempts = 0;
+        self.failures = None;
         self.shared.totals.commit(counts, begun.elapsed());
         if let Some(until_end) = &self.shared.until_end {
             let reached = touched
@@ -356,10 +361,12 @@ impl Worker {
             tracing::warn!(error = format!("{error:#}"), "aborting the transaction");
             return Err(fenced_by_a_stop(stop).into_error());
         }
-        self.attempts += 1;
-        if self.attempts >= ATTEMPTS {
+        let (since, before) = self.failures.unwrap_or((Instant::now(), 0));
+        self.failures = Some((since, before + 1));
+        if before + 1 >= ATTEMPTS && since.elapsed() >= FAILING {
             return Err(error.context(format!(
-                "gave up after {ATTEMPTS} aborted transactions in a row"
+                "gave up after {} aborted transactions in a row",
+                before + 1
             )));
         }
         tracing::warn!(
@@ -374,6 +381,7 @@ impl Worker {
         }
         self.shared.totals.abort();
         self.work.begun = None;
+        std::thread::sleep((FAILURE_PAUSE * before).min(Duration::from_secs(1)));
         let partitions: Vec<_> = self.work.partitions.keys().copied().collect();
         if partitions.is_empty() {
             return Ok(());
