@@ -10,22 +10,22 @@ use std::time::Duration;
 use fireworks::kafka::group::{GroupConsumer, Polled, Rebalance};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::Producer;
 use support::*;
 
 /// Long for leaving, short for a session to run out (10 s).
 const SOON: Duration = Duration::from_secs(8);
+const POLL: Duration = Duration::from_millis(20);
 
 fn member(topic: &str) -> GroupConsumer {
     GroupConsumer::subscribe(&settings(), topic, topic, "test").unwrap()
 }
 
 /// Polls until a rebalance is announced.
-fn rebalance(member: &GroupConsumer) -> Rebalance {
-    wait_for("a rebalance", || {
-        match member.poll(Duration::from_millis(20)).unwrap() {
-            Polled::Rebalance(rebalance) => Some(rebalance),
-            _ => None,
-        }
+fn rebalance(member: &mut GroupConsumer) -> Rebalance {
+    wait_for("a rebalance", || match member.poll(POLL).unwrap() {
+        Polled::Rebalance(rebalance) => Some(rebalance),
+        _ => None,
     })
 }
 
@@ -53,8 +53,8 @@ fn assert_leaves_soon(member: GroupConsumer) {
 fn member_with_an_unanswered_assignment_leaves_at_once() {
     let topic = unique("unanswered-assignment");
     create_topic(&topic, 4, &[]);
-    let member = member(&topic);
-    assert!(matches!(rebalance(&member), Rebalance::Assigned(_)));
+    let mut member = member(&topic);
+    assert!(matches!(rebalance(&mut member), Rebalance::Assigned(_)));
     assert_leaves_soon(member);
 }
 
@@ -73,9 +73,9 @@ fn member_with_an_unanswered_empty_assignment_leaves_at_once() {
     create_topic(&topic, 1, &[]);
     let mut first = member(&topic);
     start_all(&mut first);
-    let second = member(&topic);
+    let mut second = member(&topic);
     wait_for("an assignment of nothing", || {
-        if let Polled::Rebalance(_) = first.poll(Duration::from_millis(20)).unwrap() {
+        if let Polled::Rebalance(_) = first.poll(POLL).unwrap() {
             first.acknowledge().unwrap();
         }
         match second.poll(Duration::from_millis(5)).unwrap() {
@@ -96,12 +96,12 @@ fn member_with_an_unanswered_revocation_leaves_at_once() {
     create_topic(&topic, 4, &[]);
     let mut first = member(&topic);
     start_all(&mut first);
-    let second = member(&topic);
+    let mut second = member(&topic);
     let revoked = wait_for("a revocation", || {
         if let Polled::Rebalance(_) = second.poll(Duration::from_millis(5)).unwrap() {
             second.acknowledge().unwrap();
         }
-        match first.poll(Duration::from_millis(20)).unwrap() {
+        match first.poll(POLL).unwrap() {
             Polled::Rebalance(Rebalance::Revoked(partitions)) => Some(partitions),
             Polled::Rebalance(_) => {
                 first.acknowledge().unwrap();
@@ -113,6 +113,64 @@ fn member_with_an_unanswered_revocation_leaves_at_once() {
     assert_eq!(revoked.len(), 2);
     assert_leaves_soon(first);
     assert_leaves_soon(second);
+}
+
+#[test]
+fn what_comes_after_a_rebalance_at_the_end_of_a_partition_is_read() {
+    let topic = unique("rebalance-at-the-end");
+    create_topic(&topic, 1, &[]);
+    let producer = producer(&[]);
+    let mut first = member(&topic);
+    start_all(&mut first);
+    for offset in 0..3 {
+        send(&producer, &topic, 0, None, Some(b"before"));
+        producer.flush(DEADLINE).unwrap();
+        assert_eq!(next_record(&mut first), offset);
+        wait_for("the end", || {
+            matches!(first.poll(POLL).unwrap(), Polled::End(0)).then_some(())
+        });
+        // The client pauses what is read, and goes on where it believes that it was.
+        let mut second = member(&topic);
+        wait_for("an assignment of nothing", || {
+            if let Polled::Rebalance(_) = first.poll(POLL).unwrap() {
+                first.acknowledge().unwrap();
+            }
+            matches!(second.poll(POLL).unwrap(), Polled::Rebalance(_)).then_some(())
+        });
+        second.acknowledge().unwrap();
+    }
+}
+
+#[test]
+fn partition_that_is_stopped_and_started_at_once_is_read() {
+    let topic = unique("stop-and-start");
+    create_topic(&topic, 2, &[]);
+    let producer = producer(&[]);
+    for partition in [0, 1] {
+        for _ in 0..100 {
+            send(&producer, &topic, partition, None, Some(b"again"));
+        }
+    }
+    producer.flush(DEADLINE).unwrap();
+    let mut member = member(&topic);
+    start_all(&mut member);
+    for offset in 0..100 {
+        member.release(&[0, 1]).unwrap();
+        member.start(0, offset).unwrap();
+        assert_eq!(next_record(&mut member), offset);
+    }
+}
+
+/// The offset of the next record; ends and rebalances come between.
+fn next_record(member: &mut GroupConsumer) -> i64 {
+    wait_for("a record", || match member.poll(POLL).unwrap() {
+        Polled::Record(record) => Some(record.offset()),
+        Polled::Rebalance(_) => {
+            member.acknowledge().unwrap();
+            None
+        }
+        _ => None,
+    })
 }
 
 /// Whether the group has handed out its partitions.

@@ -47,8 +47,8 @@ pub enum Pace {
     Unlimited,
     /// So many messages a second at most.
     Rate(f64),
-    /// Each record by calls of its own, as our crate makes them.
-    ByOne,
+    /// As fast as it goes with each record copied, as one must be that has only just been made.
+    Copied,
 }
 
 impl System {
@@ -61,7 +61,7 @@ impl System {
             System::Limit { pace, .. } => match pace {
                 Pace::Unlimited => "limit",
                 Pace::Rate(_) => "paced",
-                Pace::ByOne => "by-one",
+                Pace::Copied => "copied",
             },
         }
     }
@@ -101,7 +101,7 @@ impl System {
                 match pace {
                     Pace::Unlimited => &mut command,
                     Pace::Rate(rate) => command.args(["--rate", &rate.to_string()]),
-                    Pace::ByOne => command.args(["--by-one", "1"]),
+                    Pace::Copied => command.args(["--copy", "1"]),
                 };
                 command
             }
@@ -230,7 +230,7 @@ pub fn measure(scope: &Scope) -> Part {
         };
         let peers = [
             (limit(Pace::Unlimited), &load),
-            (limit(Pace::ByOne), &load),
+            (limit(Pace::Copied), &load),
             (System::Streams, &load),
             (System::Confluent, &load),
             (limit(Pace::Rate(ours.rate)), &load),
@@ -244,7 +244,7 @@ pub fn measure(scope: &Scope) -> Part {
             costs.push(cost);
         }
     }
-    let [ours, limit, by_one, streams, confluent, paced, quix] = &costs;
+    let [ours, limit, copied, streams, confluent, paced, quix] = &costs;
     let whole = |costs: &[Cost]| {
         costs
             .iter()
@@ -269,12 +269,12 @@ pub fn measure(scope: &Scope) -> Part {
     let (whole_ours, steady_ours) = (whole(ours), steady(ours));
     let alone = Alone::measure(DEVICES).processing;
     let micros = |rates: &[f64]| 1e6 / median(rates);
-    let by_one_micros = micros(&steady(by_one));
-    // What nothing that uses the crate and does all that can be faster than.
-    let floor = by_one_micros + alone * 1e6;
+    let copied_micros = micros(&steady(copied));
+    // What nothing that uses the client library and does all that can be faster than.
+    let floor = copied_micros + alone * 1e6;
     let parts = format!(
-        "the C loop takes {by_one_micros:.2} µs a message where it consumes, names and copies each record by itself, as the crate does, for\n\
-         which it has no other call; and reading JSON, the window and writing JSON alone, in one thread and without a client, {:.2} µs",
+        "the C loop takes {copied_micros:.2} µs a message where it copies each record, as one must be that has only just been made;\n\
+         and reading JSON, the window and writing JSON alone, in one thread and without a client, {:.2} µs",
         alone * 1e6
     );
     let beyond = |theirs: &[f64], target: f64| {
@@ -303,7 +303,7 @@ pub fn measure(scope: &Scope) -> Part {
         median(&broker(limit)),
     );
     let limit_reason = format!(
-        "{parts}:\nthat leaves {:.2} of the limit, which takes records by the thousand, and names and copies none.",
+        "{parts}:\nthat leaves {:.2} of the limit, which copies none.",
         micros(&steady(limit)) / floor
     );
     let (streams_name, limit_name) = ("Kafka Streams", "librdkafka alone");

@@ -9,8 +9,8 @@
  * batches, topics are looked up once, payloads are not copied, and there are no delivery reports. As in brownian, the
  * state is written at the commit, and a transaction ends when nothing more is at hand, at the earliest after 2 ms, and
  * is followed by a pause. With --rate, it takes no more than so many messages a second, as a processor would that is
- * slower. With --by-one 1, each record is consumed by a call, and produced with its topic's name and copied: rdkafka, our
- * crate, has no other way. With --produce, it consumes nothing, produces so many records, and ends.
+ * slower. With --copy 1, what is produced is copied, as a record must be that has only just been made. With --produce,
+ * it consumes nothing, produces so many records, and ends.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -28,7 +28,6 @@
 #define SAMPLES 50000
 #define BATCH 10000
 #define BATCHES_A_SECOND 200
-#define RECORDS_A_TURN 64
 #define RECORDS_A_TRANSACTION 50000
 #define MIN_COMMIT_AGE_MS 2
 #define COMPLETION_US 3000
@@ -48,7 +47,7 @@ typedef struct {
 } samples_t;
 
 static const char *servers, *input, *output, *group, *sample_output, *sample_state, *codec = "lz4";
-static long commit_interval_ms = 100, threads = 1, by_one, to_produce;
+static long commit_interval_ms = 100, threads = 1, copied, to_produce;
 static double state_share = 1, rate;
 static samples_t steps[MAX_PARTITIONS], states[MAX_PARTITIONS];
 static volatile sig_atomic_t stopping;
@@ -166,27 +165,14 @@ static rd_kafka_t *transactional(const char *id) {
         return producer;
 }
 
-/* What is at hand, or comes soon enough. */
-static ssize_t consume(rd_kafka_t *reader, rd_kafka_queue_t *queue, int patience, rd_kafka_message_t **messages, size_t most) {
-        if (!by_one) return rd_kafka_consume_batch_queue(queue, patience, messages, most);
-        ssize_t count = 0;
-        while (count < RECORDS_A_TURN && (messages[count] = rd_kafka_consumer_poll(reader, count ? 0 : patience))) count++;
-        return count;
-}
-
 static void produce(rd_kafka_t *producer, rd_kafka_topic_t *topic, int partition, const samples_t *samples, size_t *next) {
         const record_t *record = &samples->records[*next];
         *next = *next + 1 == samples->count ? 0 : *next + 1;
-        if (by_one)
-                check(rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(rd_kafka_topic_name(topic)), RD_KAFKA_V_PARTITION(partition),
-                    RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_BLOCK | RD_KAFKA_MSG_F_COPY),
-                    RD_KAFKA_V_KEY(record->key, record->key_size), RD_KAFKA_V_VALUE(record->payload, record->payload_size),
-                    RD_KAFKA_V_TIMESTAMP(record->timestamp), RD_KAFKA_V_END), "produce");
-        else
-                check(rd_kafka_producev(producer, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_PARTITION(partition),
-                    RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_BLOCK), RD_KAFKA_V_KEY(record->key, record->key_size),
-                    RD_KAFKA_V_VALUE(record->payload, record->payload_size), RD_KAFKA_V_TIMESTAMP(record->timestamp),
-                    RD_KAFKA_V_END), "produce");
+        int flags = RD_KAFKA_MSG_F_BLOCK | (copied ? RD_KAFKA_MSG_F_COPY : 0);
+        check(rd_kafka_producev(producer, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_PARTITION(partition),
+            RD_KAFKA_V_MSGFLAGS(flags), RD_KAFKA_V_KEY(record->key, record->key_size),
+            RD_KAFKA_V_VALUE(record->payload, record->payload_size), RD_KAFKA_V_TIMESTAMP(record->timestamp),
+            RD_KAFKA_V_END), "produce");
 }
 
 static void *work(void *number) {
@@ -216,7 +202,7 @@ static void *work(void *number) {
         while (!stopping || begun) {
                 int64_t age = begun ? now_ms() - begun : 0;
                 int64_t patience = !begun ? IDLE_POLL_MS : age < MIN_COMMIT_AGE_MS ? MIN_COMMIT_AGE_MS - age : 0;
-                ssize_t count = stopping ? 0 : consume(reader, queue, (int)patience, messages, batch);
+                ssize_t count = stopping ? 0 : rd_kafka_consume_batch_queue(queue, (int)patience, messages, batch);
                 for (ssize_t i = 0; i < count; i++) {
                         rd_kafka_message_t *message = messages[i];
                         int partition = message->partition;
@@ -290,7 +276,7 @@ int main(int count, char **arguments) {
                 if (!strcmp(arguments[i], "--commit-interval-ms")) commit_interval_ms = atol(arguments[i + 1]);
                 if (!strcmp(arguments[i], "--threads")) threads = atol(arguments[i + 1]);
                 if (!strcmp(arguments[i], "--state-share")) state_share = atof(arguments[i + 1]);
-                if (!strcmp(arguments[i], "--by-one")) by_one = atol(arguments[i + 1]);
+                if (!strcmp(arguments[i], "--copy")) copied = atol(arguments[i + 1]);
                 if (!strcmp(arguments[i], "--produce")) to_produce = atol(arguments[i + 1]);
                 if (!strcmp(arguments[i], "--rate")) rate = atof(arguments[i + 1]);
                 for (size_t k = 0; k < sizeof texts / sizeof *texts; k++)

@@ -8,7 +8,7 @@ use super::totals::Counts;
 use crate::crash;
 use crate::kafka::group::{GroupConsumer, Received};
 use crate::kafka::partitioner;
-use crate::kafka::producer::{Failure, NO_TIMESTAMP, Record, TransactionalProducer, with_headers};
+use crate::kafka::producer::{Failure, NO_TIMESTAMP, Record, TransactionalProducer};
 use crate::model::dead_letter::{HEADERS, Reason};
 use crate::model::state;
 use crate::model::step::Step;
@@ -112,8 +112,13 @@ impl Output {
             &record.partition().to_string(),
             &record.offset().to_string(),
         ];
-        let headers = HEADERS.into_iter().zip(values.map(str::as_bytes));
-        let headers = with_headers(record.headers(), headers);
+        let mut headers = record.headers();
+        headers.extend(
+            HEADERS
+                .into_iter()
+                .zip(values)
+                .map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))),
+        );
         self.producer.send(Record {
             topic: &self.settings.dead_letters,
             partition: record.key().map_or(0, |key| {

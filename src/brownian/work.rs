@@ -48,6 +48,10 @@ impl Work {
         let Some(running) = self.partitions.get_mut(&partition) else {
             return Ok(());
         };
+        // A rebalance that comes while the client hands out records makes it fetch them again.
+        if offset < running.next {
+            return Ok(());
+        }
         if self
             .until_end
             .as_ref()

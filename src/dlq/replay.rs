@@ -14,7 +14,7 @@ use super::letters::{Letter, Letters};
 use super::{Settings, check_topic};
 use crate::error::Help;
 use crate::kafka::partitioner;
-use crate::kafka::producer::{self, Failure, NO_TIMESTAMP, Record, TransactionalProducer};
+use crate::kafka::producer::{Failure, NO_TIMESTAMP, Record, TransactionalProducer};
 use crate::kafka::reader::Extent;
 use crate::kafka::topics::Topics;
 use crate::model::dead_letter::{Origin, Reason};
@@ -46,8 +46,6 @@ pub(super) struct PutBack {
     records: BTreeMap<String, BTreeMap<&'static str, u64>>,
     /// Records without the headers of `brownian`.
     others: u64,
-    /// Records with a header that can't be written as it was: its name is not UTF-8.
-    unwritable: u64,
 }
 
 impl Replay<'_> {
@@ -126,11 +124,8 @@ impl Replay<'_> {
                 let topic = self.to.unwrap_or(origin.topic);
                 let partitions = self.partitions(topic, &mut targets)?;
                 let partition = partition(&letter, &origin, partitions);
-                let Some(record) = restored(&letter, topic, partition) else {
-                    put_back.unwritable += 1;
-                    return Ok(());
-                };
                 if let Some(producer) = producer.as_deref_mut() {
+                    let record = restored(&letter, topic, partition);
                     producer.send(record).map_err(Failure::into_error)?;
                 }
                 let counts = put_back.records.entry(topic.to_owned()).or_default();
@@ -167,20 +162,17 @@ fn partition(letter: &Letter<'_>, origin: &Origin<'_>, partitions: i32) -> i32 {
     key.map_or(0, |key| partitioner::partition(key, partitions))
 }
 
-/// The record as it was; `None` where it can't be written like that.
-fn restored<'a>(letter: &Letter<'a>, topic: &'a str, partition: i32) -> Option<Record<'a>> {
-    let mut headers = Vec::with_capacity(letter.headers.len());
-    for (name, value) in &letter.headers {
-        headers.push((std::str::from_utf8(name).ok()?, *value));
-    }
-    Some(Record {
+/// The record as it was.
+fn restored<'a>(letter: &Letter<'a>, topic: &'a str, partition: i32) -> Record<'a> {
+    let has_headers = !letter.headers.is_empty();
+    Record {
         topic,
         partition,
         key: letter.record.key,
         value: letter.record.value,
         timestamp: Some(letter.record.timestamp().unwrap_or(NO_TIMESTAMP)),
-        headers: (!headers.is_empty()).then(|| producer::headers(headers)),
-    })
+        headers: has_headers.then(|| letter.headers.iter().copied().collect()),
+    }
 }
 
 impl PutBack {
@@ -209,16 +201,11 @@ impl PutBack {
         if lines.is_empty() {
             lines.push(format!("{}: nothing left to put back", self.topic));
         }
-        for (count, what) in [
-            (self.others, "left alone: they have not brownian's headers"),
-            (
-                self.unwritable,
-                "left alone: the name of a header is not UTF-8",
-            ),
-        ] {
-            if count > 0 {
-                lines.push(format!("{count} {what}"));
-            }
+        if self.others > 0 {
+            lines.push(format!(
+                "{} left alone: they have not brownian's headers",
+                self.others
+            ));
         }
         lines.join("\n") + "\n"
     }

@@ -1,16 +1,14 @@
 //! What all clients have in common: where their log goes, and how long they wait for an answer.
 
-use std::ffi::CString;
 use std::time::Duration;
 
-use rdkafka::bindings;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
-use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+use rdkafka::types::RDKafkaErrorCode;
 
 /// How long one question to the brokers may take.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -65,31 +63,6 @@ impl ProducerContext for Context {
 
     // A record that can't be delivered makes its transaction fail, and that says why.
     fn delivery(&self, _: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {}
-}
-
-/// The end of a partition that is read, as the last fetch has told it, without asking; `None` before the first.
-#[expect(
-    unsafe_code,
-    reason = "the wrapper only has the question that waits for the broker"
-)]
-pub(super) fn known_end<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    topic: &str,
-    partition: i32,
-) -> Option<i64> {
-    let topic = CString::new(topic).ok()?;
-    let (mut low, mut high) = (-1, -1);
-    // SAFETY: the client lives as long as the reference; the call reads the name and writes two numbers.
-    let answer = unsafe {
-        bindings::rd_kafka_get_watermark_offsets(
-            consumer.client().native_ptr(),
-            topic.as_ptr(),
-            partition,
-            &mut low,
-            &mut high,
-        )
-    };
-    (answer == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
 }
 
 /// Whether the client gets over this error by itself, so that to go on polling is right.

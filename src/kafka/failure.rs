@@ -2,15 +2,8 @@
 //!
 //! It classifies nothing: the producer does, which knows how long it has waited.
 
-use std::ffi::CStr;
-use std::time::Duration;
-
-use rdkafka::bindings;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
-
-use super::client::Context;
 
 /// Why something in a transaction went wrong, and so what is left to do.
 #[derive(Debug)]
@@ -39,35 +32,6 @@ impl Failure {
         match self {
             Failure::Abort(error) | Failure::Undecided(error) | Failure::Fatal(error) => error,
         }
-    }
-}
-
-/// Commits by the client's own call. The wrapper flushes first, in slices of 100 ms and without the flag that
-/// overrides `linger.ms`; librdkafka's commit does it in 1 to 2 ms, while the thread of the `ThreadedProducer`
-/// serves the delivery reports. A call that has timed out is resumed by the next.
-#[expect(unsafe_code, reason = "the wrapper has no way around its 100 ms floor")]
-pub(super) fn native_commit(
-    client: &ThreadedProducer<Context>,
-    patience: Duration,
-) -> Result<(), CallError> {
-    // SAFETY: the client lives as long as the reference; the error, if any, is ours to read and to destroy.
-    unsafe {
-        let client = client.client().native_ptr();
-        let error = bindings::rd_kafka_commit_transaction(client, patience.as_millis() as i32);
-        if error.is_null() {
-            return Ok(());
-        }
-        let text = CStr::from_ptr(bindings::rd_kafka_error_string(error))
-            .to_string_lossy()
-            .into_owned();
-        let failure = CallError {
-            code: Some(bindings::rd_kafka_error_code(error).into()),
-            is_retriable: bindings::rd_kafka_error_is_retriable(error) != 0,
-            requires_abort: bindings::rd_kafka_error_txn_requires_abort(error) != 0,
-            text,
-        };
-        bindings::rd_kafka_error_destroy(error);
-        Err(failure)
     }
 }
 

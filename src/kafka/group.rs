@@ -19,16 +19,20 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedHeaders, BorrowedMessage, OwnedHeaders};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
-use rdkafka::{Message, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{Context, is_transient, known_end};
+use super::client::{Context, is_transient};
 use super::config::KafkaSettings;
+use super::native::consumer::BatchConsumer;
+pub use super::native::consumer::Received;
+use super::native::known_end;
 use super::waiting::{Waiting, Waits};
 
 /// How long leaving a group may take: longer, and the client waits for an answer that does not come.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
+
+const UNTIL_DROPPED: &str = "it leaves when it is dropped";
 
 /// How often a member that no broker answers asks for one, and how long it waits for that.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
@@ -73,44 +77,6 @@ pub enum Polled<'a> {
     Rebalance(Rebalance),
     /// The offset to read from is no longer there in one of the partitions.
     OffsetLost,
-}
-
-/// A record that was received.
-#[derive(Debug)]
-pub struct Received<'a>(BorrowedMessage<'a>);
-
-impl Received<'_> {
-    /// The partition it came from.
-    pub fn partition(&self) -> i32 {
-        self.0.partition()
-    }
-
-    /// Its offset there.
-    pub fn offset(&self) -> i64 {
-        self.0.offset()
-    }
-
-    /// Its key.
-    pub fn key(&self) -> Option<&[u8]> {
-        self.0.key()
-    }
-
-    /// Its value.
-    pub fn value(&self) -> Option<&[u8]> {
-        self.0.payload()
-    }
-
-    /// Its timestamp, in milliseconds since 1970.
-    pub fn timestamp(&self) -> Option<i64> {
-        self.0.timestamp().to_millis()
-    }
-
-    /// A copy of its headers.
-    pub fn headers(&self) -> OwnedHeaders {
-        self.0
-            .headers()
-            .map_or_else(OwnedHeaders::new, BorrowedHeaders::detach)
-    }
 }
 
 /// Queues rebalances for the loop instead of answering them inside the client's callback.
@@ -187,7 +153,7 @@ fn decline(consumer: &BaseConsumer<GroupContext>, rebalance: &Rebalance) {
 /// A member of a consumer group that reads one topic. All calls block; they belong on plain threads.
 pub struct GroupConsumer {
     /// There until it leaves.
-    consumer: Option<BaseConsumer<GroupContext>>,
+    consumer: Option<BatchConsumer<GroupContext>>,
     topic: String,
     started: BTreeSet<i32>,
     waits: Waits,
@@ -237,8 +203,7 @@ impl GroupConsumer {
         if config.get("message.max.bytes").is_none() && config.get("fetch.max.bytes").is_none() {
             config.set("fetch.max.bytes", "1048576");
         }
-        let consumer: BaseConsumer<GroupContext> = config
-            .create_with_context(GroupContext::default())
+        let consumer = BatchConsumer::new(&config, GroupContext::default())
             .context("failed to create a consumer")?;
         consumer
             .subscribe(&[topic])
@@ -253,29 +218,58 @@ impl GroupConsumer {
         })
     }
 
-    fn client(&self) -> &BaseConsumer<GroupContext> {
-        self.consumer
-            .as_ref()
-            .expect("it leaves when it is dropped")
+    fn client(&self) -> &BatchConsumer<GroupContext> {
+        self.consumer.as_ref().expect(UNTIL_DROPPED)
+    }
+
+    fn client_mut(&mut self) -> &mut BatchConsumer<GroupContext> {
+        self.consumer.as_mut().expect(UNTIL_DROPPED)
     }
 
     /// Waits for the next thing to do.
-    pub fn poll(&self, timeout: Duration) -> anyhow::Result<Polled<'_>> {
-        match self.client().poll(timeout) {
-            Some(Ok(message)) => {
-                self.reached();
-                Ok(Polled::Record(Received(message)))
+    pub fn poll(&mut self, timeout: Duration) -> anyhow::Result<Polled<'_>> {
+        if self.client().is_empty() {
+            if let Some(polled) = self.next_event()? {
+                return Ok(polled);
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                self.reached();
-                Ok(Polled::End(partition))
+            if !self.client_mut().fill(timeout) {
+                return Ok(self.next_event()?.unwrap_or(Polled::Nothing));
             }
-            Some(Err(error))
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) =>
-            {
+            self.reached();
+        }
+        if let Some(error) = self.client_mut().next_error() {
+            return self.failed(error);
+        }
+        let record = self.client_mut().next_record();
+        Ok(record.map_or(Polled::Nothing, Polled::Record))
+    }
+
+    /// What there is beside records.
+    fn next_event(&self) -> anyhow::Result<Option<Polled<'static>>> {
+        loop {
+            if let Some(polled) = self.client().poll(Duration::ZERO) {
+                let error = polled.err().context("a record has not come by its queue")?;
+                return self.failed(error).map(Some);
+            }
+            // A rebalance is announced inside of a poll, which then brings nothing: so it is looked for only here.
+            if let Some(rebalance) = self.next_rebalance() {
+                return Ok(Some(Polled::Rebalance(rebalance)));
+            }
+            if !self.client().has_events() {
+                self.ask_if_cut_off();
+                return Ok(None);
+            }
+        }
+    }
+
+    /// What an error stands for.
+    fn failed(&self, error: KafkaError) -> anyhow::Result<Polled<'static>> {
+        match error {
+            KafkaError::PartitionEOF(partition) => Ok(Polled::End(partition)),
+            error if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
                 Ok(Polled::OffsetLost)
             }
-            Some(Err(error)) if is_transient(&error) => {
+            error if is_transient(&error) => {
                 tracing::debug!(%error, topic = self.topic, "still polling");
                 if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
                     self.cut_off
@@ -284,16 +278,7 @@ impl GroupConsumer {
                 }
                 Ok(Polled::Nothing)
             }
-            Some(Err(error)) => {
-                Err(error).with_context(|| format!("failed to read topic `{}`", self.topic))
-            }
-            // A rebalance is announced inside of a poll, which then brings nothing: so it is looked for only here.
-            None => {
-                self.ask_if_cut_off();
-                Ok(self
-                    .next_rebalance()
-                    .map_or(Polled::Nothing, Polled::Rebalance))
-            }
+            error => Err(error).with_context(|| format!("failed to read topic `{}`", self.topic)),
         }
     }
 
@@ -333,8 +318,10 @@ impl GroupConsumer {
     /// Acknowledges an assignment: the partitions are ours, and none is read yet.
     pub fn acknowledge(&self) -> anyhow::Result<()> {
         lock(&self.client().context().unanswered).take();
-        self.client()
-            .incremental_assign(&TopicPartitionList::new())
+        let client = self.client();
+        let acknowledged = client.incremental_assign(&TopicPartitionList::new());
+        acknowledged
+            .and_then(|()| client.put_back(&self.topic))
             .context("failed to take partitions over")
     }
 
@@ -342,7 +329,7 @@ impl GroupConsumer {
     pub fn start(&mut self, partition: i32, offset: i64) -> anyhow::Result<()> {
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))?;
-        self.client().incremental_assign(&list).with_context(|| {
+        self.client_mut().assign(&list).with_context(|| {
             format!(
                 "failed to start partition {partition} of topic `{}`",
                 self.topic
@@ -361,8 +348,9 @@ impl GroupConsumer {
                 list.add_partition(&self.topic, *partition);
             }
         }
-        self.client()
-            .incremental_unassign(&list)
+        let released = self.client_mut().unassign(&list);
+        released
+            .and_then(|()| self.client().put_back(&self.topic))
             .context("failed to let go of partitions")
     }
 

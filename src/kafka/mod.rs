@@ -15,7 +15,7 @@ pub mod client;
 pub mod config;
 mod failure;
 pub mod group;
-mod headers;
+mod native;
 pub mod partitioner;
 pub mod producer;
 pub mod reader;

@@ -21,15 +21,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::producer::{Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::{ANSWER_DEADLINE, Context};
 use super::config::KafkaSettings;
-use super::failure::{CallError, native_commit};
+use super::failure::CallError;
 pub use super::failure::{Ended, Failure};
 use super::group::Progress;
+use super::native;
+use super::native::headers::Headers;
+use super::native::producer::HandleProducer;
 use super::waiting::Waiting;
 use crate::error::Help;
 use crate::shutdown::Shutdown;
@@ -72,32 +74,12 @@ pub struct Record<'a> {
     /// Milliseconds since 1970, or [`NO_TIMESTAMP`]; the present, if there is none.
     pub timestamp: Option<i64>,
     /// The headers, if there are any.
-    pub headers: Option<OwnedHeaders>,
-}
-
-/// These headers, and more after them.
-pub fn with_headers<'a>(
-    headers: OwnedHeaders,
-    more: impl IntoIterator<Item = (&'a str, impl Into<Option<&'a [u8]>>)>,
-) -> OwnedHeaders {
-    more.into_iter().fold(headers, |headers, (key, value)| {
-        headers.insert(Header {
-            key,
-            value: value.into(),
-        })
-    })
-}
-
-/// These headers and no others.
-pub fn headers<'a>(
-    headers: impl IntoIterator<Item = (&'a str, impl Into<Option<&'a [u8]>>)>,
-) -> OwnedHeaders {
-    with_headers(OwnedHeaders::new(), headers)
+    pub headers: Option<Headers>,
 }
 
 /// A producer that owns a transactional id. All calls block; they belong on plain threads.
 pub struct TransactionalProducer {
-    client: ThreadedProducer<Context>,
+    client: HandleProducer,
     settings: KafkaSettings,
     id: String,
     timeout: Duration,
@@ -195,29 +177,16 @@ impl TransactionalProducer {
     }
 
     /// Writes a record in the open transaction. Where the client's queue is full, it waits for it to drain.
-    pub fn send(&mut self, record: Record<'_>) -> Result<(), Failure> {
+    pub fn send(&mut self, mut record: Record<'_>) -> Result<(), Failure> {
         debug_assert!(self.is_open);
-        let mut record = BaseRecord {
-            topic: record.topic,
-            partition: Some(record.partition),
-            payload: record.value,
-            key: record.key,
-            // The client takes 0 for "now", which would put the first millisecond of 1970 into the present.
-            timestamp: record
-                .timestamp
-                .map(|millis| if millis == 0 { 1 } else { millis }),
-            headers: record.headers,
-            delivery_opaque: (),
-        };
         let mut waiting = None;
         loop {
-            match self.client.send(record) {
+            match self.client.send(&mut record) {
                 Ok(()) => {
                     self.waited += waiting.as_ref().map_or(Duration::ZERO, Waiting::awake);
                     return Ok(());
                 }
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    record = back;
+                Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) => {
                     let waiting =
                         waiting.get_or_insert_with(|| self.settings.waits().begin("its queue"));
                     if self.is_overdue(waiting) {
@@ -225,7 +194,7 @@ impl TransactionalProducer {
                     }
                     self.client.poll(Duration::from_millis(1));
                 }
-                Err((error, record)) => {
+                Err(error) => {
                     let action = format!("failed to write to `{}`", record.topic);
                     return Err(self.failure(&action, error));
                 }
@@ -252,7 +221,7 @@ impl TransactionalProducer {
             return Err(self.undecided("the brokers decide about the transaction"));
         }
         self.wait("a commit", "failed to commit a transaction", |client| {
-            native_commit(client, SLICE)
+            native::commit(client, SLICE)
         })?;
         self.is_open = false;
         Ok(())
@@ -448,11 +417,7 @@ pub fn fenced_by_a_stop(stop: Duration) -> Failure {
 }
 
 /// A client that has not taken over its transactional id yet.
-fn client(
-    settings: &KafkaSettings,
-    id: &str,
-    timeout: Duration,
-) -> anyhow::Result<ThreadedProducer<Context>> {
+fn client(settings: &KafkaSettings, id: &str, timeout: Duration) -> anyhow::Result<HandleProducer> {
     let timeout_ms = timeout.as_millis().to_string();
     let config = settings.role(&[
         ("transactional.id", id),
@@ -472,9 +437,7 @@ fn client(
         ("retry.backoff.ms", "2"),
         ("retry.backoff.max.ms", "20"),
     ]);
-    config
-        .create_with_context(Context)
-        .context("failed to create a producer")
+    HandleProducer::new(&config).context("failed to create a producer")
 }
 
 /// Aborts what is open, so that nobody has to wait for its timeout.

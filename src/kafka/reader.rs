@@ -14,10 +14,10 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use rustc_hash::FxBuildHasher;
 
-use super::client::{ANSWER_DEADLINE, Context, is_transient, known_end};
+use super::client::{ANSWER_DEADLINE, Context, is_transient};
 use super::config::KafkaSettings;
 use super::group::Progress;
-use super::headers;
+use super::native::{headers, known_end};
 use super::waiting::{Waiting, Waits};
 use crate::shutdown::Shutdown;
 
