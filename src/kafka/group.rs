@@ -321,7 +321,7 @@ impl GroupConsumer {
         let client = self.client();
         let acknowledged = client.incremental_assign(&TopicPartitionList::new());
         acknowledged
-            .and_then(|()| client.put_back(&self.topic))
+            .and_then(|()| client.seek_ends(&self.topic))
             .context("failed to take partitions over")
     }
 
@@ -350,7 +350,7 @@ impl GroupConsumer {
         }
         let released = self.client_mut().unassign(&list);
         released
-            .and_then(|()| self.client().put_back(&self.topic))
+            .and_then(|()| self.client().seek_ends(&self.topic))
             .context("failed to let go of partitions")
     }
 

@@ -4,9 +4,9 @@
 //! and four locks. Here the partitions have a queue of their own, from which many records are taken in one call. What
 //! else there is to hear of, rebalances and errors, still comes by the wrapper's poll, and wakes who waits for records.
 //!
-//! Batches have a trap. The client pauses all partitions while a rebalance is unanswered, and then goes on behind the
-//! last it has handed out, for which it takes the end of a partition, too, when that comes in a batch: it would leave
-//! out the record that comes there next. So whoever has answered a rebalance calls [`BatchConsumer::put_back`].
+//! Batches have a trap. The client pauses all partitions while a rebalance is unanswered, and then goes on after the last
+//! that it has handed out: in a batch, it takes the end of a partition for a record, too, and would leave out the one
+//! that comes there next. So whoever has answered a rebalance calls [`BatchConsumer::seek_ends`].
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
@@ -113,8 +113,8 @@ impl<C: ConsumerContext> BatchConsumer<C> {
         Ok(())
     }
 
-    /// Goes on where the records of a topic have ended, not one behind.
-    pub(in crate::kafka) fn put_back(&self, topic: &str) -> KafkaResult<()> {
+    /// Goes on where the records of a topic have ended, not one after that.
+    pub(in crate::kafka) fn seek_ends(&self, topic: &str) -> KafkaResult<()> {
         if self.ended.is_empty() {
             return Ok(());
         }
