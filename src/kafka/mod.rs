@@ -9,7 +9,7 @@
 //! **Reading back.** [`reader`] reads partitions from an offset to their end without a group: for the
 //! state, and for finding where a topic ends.
 //! **Looking on.** [`tail`] follows the newest records of a topic without a group, and leaves no trace.
-//! **Past the wrapper.** [`native`] holds the calls of librdkafka that the crate hasn't, and all that is unsafe.
+//! **Past the wrapper.** `native` holds the calls of librdkafka that the crate hasn't, and all that is unsafe.
 //! **When Kafka is away** every call waits until it is back or the process is to stop; [`waiting`] says so, once.
 
 pub mod client;
