@@ -30,8 +30,8 @@ use super::failure::CallError;
 pub use super::failure::{Ended, Failure};
 use super::group::Progress;
 use super::native;
-use super::native::headers::Headers;
 use super::native::producer::HandleProducer;
+pub use super::native::producer::Record;
 use super::waiting::Waiting;
 use crate::error::Help;
 use crate::shutdown::Shutdown;
@@ -59,23 +59,6 @@ const OUTAGE: Duration = Duration::from_secs(4);
 
 /// The timestamp of a record that has none.
 pub const NO_TIMESTAMP: i64 = -1;
-
-/// A record to write.
-#[derive(Debug, Default)]
-pub struct Record<'a> {
-    /// Where to.
-    pub topic: &'a str,
-    /// Which partition of it.
-    pub partition: i32,
-    /// The key, or null.
-    pub key: Option<&'a [u8]>,
-    /// The value, or null.
-    pub value: Option<&'a [u8]>,
-    /// Milliseconds since 1970, or [`NO_TIMESTAMP`]; the present, if there is none.
-    pub timestamp: Option<i64>,
-    /// The headers, if there are any.
-    pub headers: Option<Headers>,
-}
 
 /// A producer that owns a transactional id. All calls block; they belong on plain threads.
 pub struct TransactionalProducer {

@@ -94,7 +94,7 @@ impl Default for Headers {
 impl<'a> Extend<Header<'a>> for Headers {
     fn extend<I: IntoIterator<Item = Header<'a>>>(&mut self, headers: I) {
         for (name, value) in headers {
-            let (value, length) = super::producer::pointer(value);
+            let (value, length) = super::pointer(value);
             // SAFETY: the list is ours; the call copies as many bytes of name and value as it is told.
             let answer = unsafe {
                 bindings::rd_kafka_header_add(

@@ -9,7 +9,8 @@ pub(super) mod consumer;
 pub(super) mod headers;
 pub(super) mod producer;
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_void};
+use std::ptr;
 use std::time::Duration;
 
 use rdkafka::bindings;
@@ -68,4 +69,11 @@ pub(super) fn known_end<C: ConsumerContext>(
         )
     };
     (answer == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+}
+
+/// Where bytes are, and how many; null where there are none.
+fn pointer(bytes: Option<&[u8]>) -> (*const c_void, usize) {
+    bytes.map_or((ptr::null(), 0), |bytes| {
+        (bytes.as_ptr().cast(), bytes.len())
+    })
 }

@@ -3,7 +3,7 @@
 //! The wrapper names the topic with each record: it copies the name, and the client looks for it among all the topics
 //! that it knows, under a lock.
 
-use std::ffi::{CString, c_void};
+use std::ffi::CString;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 
@@ -14,8 +14,25 @@ use rdkafka::producer::{Producer, ThreadedProducer};
 use rdkafka::types::RDKafkaTopic;
 
 use super::headers::Headers;
+use super::pointer;
 use crate::kafka::client::Context;
-use crate::kafka::producer::Record;
+
+/// A record to write.
+#[derive(Debug, Default)]
+pub struct Record<'a> {
+    /// Where to.
+    pub topic: &'a str,
+    /// Which partition of it.
+    pub partition: i32,
+    /// The key, or null.
+    pub key: Option<&'a [u8]>,
+    /// The value, or null.
+    pub value: Option<&'a [u8]>,
+    /// Milliseconds since 1970, or [`crate::kafka::producer::NO_TIMESTAMP`]; the present, if there is none.
+    pub timestamp: Option<i64>,
+    /// The headers, if there are any.
+    pub headers: Option<Headers>,
+}
 
 /// A [`ThreadedProducer`], and handles of the topics that it has written to.
 pub(in crate::kafka) struct HandleProducer {
@@ -119,11 +136,4 @@ impl Drop for Handle {
         // SAFETY: its client still lives, and nobody else has the handle.
         unsafe { bindings::rd_kafka_topic_destroy(self.topic.as_ptr()) }
     }
-}
-
-/// Where bytes are, and how many; null where there are none.
-pub(super) fn pointer(bytes: Option<&[u8]>) -> (*const c_void, usize) {
-    bytes.map_or((ptr::null(), 0), |bytes| {
-        (bytes.as_ptr().cast(), bytes.len())
-    })
 }
