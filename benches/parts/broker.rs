@@ -13,6 +13,8 @@ use crate::support::unique;
 const BYTES: &str = "190";
 /// How often it is all read: once takes a broker a few of the kernel's ticks of 10 ms.
 const READS: usize = 5;
+/// How much of Apache Kafka's processor time it may take.
+const SHARE: f64 = 0.3;
 
 /// What a broker does with the messages of a run, written and then read.
 #[derive(Debug)]
@@ -121,7 +123,7 @@ pub fn measure(scope: &Scope) -> Part {
         (moving_alone(messages, false), moving_alone(messages, true));
     let copying = format!(
         "writing the bytes to a socket, from memory that holds all of them, takes {writing:.3} µs a message alone, {:.2} of what\n\
-         Apache Kafka needs for all of it, where 0.30 are asked for: it has them in the page cache, from where the kernel hands\n\
+         Apache Kafka needs for all of it, where {SHARE:.2} are asked for: it has them in the page cache, from where the kernel hands\n\
          them on without a copy.",
         writing / apache_consuming
     );
@@ -167,14 +169,14 @@ pub fn measure(scope: &Scope) -> Part {
             "producing, in the broker",
             cost,
             |cost| cost.producing,
-            Target::AtMost(0.3),
+            Target::AtMost(SHARE),
         )
         .or_because(&keeping),
         row(
             "consuming, in the broker",
             cost,
             |cost| cost.consuming,
-            Target::AtMost(0.3),
+            Target::AtMost(SHARE),
         )
         .or_because(&copying),
         Row::new(

@@ -102,15 +102,14 @@ impl<C: ConsumerContext> BatchConsumer<C> {
 
     /// Stops reading partitions. What is queued of them is thrown away.
     pub(in crate::kafka) fn unassign(&mut self, list: &TopicPartitionList) -> KafkaResult<()> {
-        self.client.incremental_unassign(list)?;
-        // Stopping undoes what `assign` has done to the partition's queue, after the answer: a question that is
-        // answered after that keeps it away from an `assign` that follows.
-        self.client.assignment()?;
         for element in list.elements() {
             self.batch.discard(element.partition());
             self.ended.remove(&element.partition());
         }
-        Ok(())
+        self.client.incremental_unassign(list)?;
+        // Stopping undoes what `assign` has done to the partition's queue, after the answer: a question that is
+        // answered after that keeps it away from an `assign` that follows.
+        self.client.assignment().map(|_| ())
     }
 
     /// Goes on where the records of a topic have ended, not one after that.
